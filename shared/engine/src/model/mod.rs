@@ -1,0 +1,3 @@
+//! The nouns, a file each.
+
+pub mod change;
