@@ -1,2 +1,4 @@
 //! The executable.
+mod project;
+
 fn main() {}

@@ -1,1 +1,23 @@
-//! Under construction.
+//! The store and the objects of one machine: one SQLite file and one folder under one data directory.
+//!
+//! Implements [`engine::port::Store`] and [`engine::port::Objects`]. It must not know what a document means: leases, attempts
+//! and permits are pure functions on documents in the engine. It must not import another backend.
+//!
+//! ```text
+//! DIR/format               one line: which layout this directory has
+//! DIR/deliver.lock         held by the one process that delivers, and names it
+//! DIR/users.lock           held, shared, by every process that has the directory open
+//! DIR/store.turn           whose turn it is to write (so that a busy process cannot starve the others)
+//! DIR/store.db             documents and index entries, SQLite in WAL mode, every commit synced
+//! DIR/objects/NAME         one file an object
+//! DIR/objects/~partial/    files that are not objects yet (`~` cannot stand in a name)
+//! ```
+
+mod data_dir;
+mod health;
+mod objects;
+mod store;
+
+pub use data_dir::{DataDir, DeliveryLock, Held, LockError};
+pub use objects::EmbeddedObjects;
+pub use store::EmbeddedStore;

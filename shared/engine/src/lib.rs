@@ -1,4 +1,16 @@
 //! What the product does, with time, ids and chance as arguments. It must not know a runtime, a socket, a database or a clock.
 
+pub mod configure;
+pub mod deliver;
+pub mod judge;
+pub mod keys;
+pub mod lane;
 pub mod model;
+pub mod plan;
 pub mod port;
+pub mod record;
+pub mod run;
+pub mod shape;
+pub mod success_path;
+pub mod template;
+pub mod time;

@@ -216,7 +216,8 @@ pub struct Outgoing {
 }
 
 /// The five methods.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
 pub enum Method {
     /// GET
     Get,
@@ -297,4 +298,26 @@ pub enum FailureReason {
 pub trait Transport {
     /// One HTTP exchange.
     fn send(&self, request: Outgoing) -> impl Future<Output = Exchange>;
+}
+
+/// Whether a header of this name is not the user's to set: the transport writes it, or it changes how the message is framed
+/// (RFC 9110 section 7.6.1, RFC 9112 section 6, RFC 9113 section 8.2.2) and so opens the way to request smuggling.
+/// Case does not matter.
+pub fn is_forbidden_header(name: &str) -> bool {
+    const NAMES: [&str; 11] = [
+        "connection",
+        "content-length",
+        "expect",
+        "host",
+        "http2-settings",
+        "keep-alive",
+        "te",
+        "trailer",
+        "trailers",
+        "transfer-encoding",
+        "upgrade",
+    ];
+    name.starts_with(':')
+        || name.get(..6).is_some_and(|start| start.eq_ignore_ascii_case("proxy-"))
+        || NAMES.iter().any(|forbidden| forbidden.eq_ignore_ascii_case(name))
 }

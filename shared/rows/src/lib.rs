@@ -1,1 +1,22 @@
-//! Under construction.
+//! Reading a model's rows, snapshots, and the diff between the two.
+//!
+//! One streaming pass: the snapshot's hashes lie in a compact table, the source is cut into blocks that threads parse, hash and
+//! look up side by side, and only rows that differ are kept, in memory and then in scratch files. This crate must not know
+//! destinations, runs, stores or the network, and it decides nothing about what is sent; unsafe code has no place in it.
+
+mod cell;
+mod columns;
+mod diff;
+mod error;
+mod request;
+mod sample;
+mod snapshot;
+mod source;
+mod spool;
+
+pub use diff::{Changes, diff};
+pub use error::{ErrorKind, SourceError};
+pub use request::{Diff, DiffRequest, FieldMapping, FileSource, Format, InvalidRow, Sample};
+pub use sample::sample;
+pub use snapshot::{CompactSummary, DeltaSummary, compact, snapshot_rows, write_delta};
+pub use source::files::source_version;

@@ -1,3 +1,13 @@
 //! The nouns, a file each.
 
+pub mod action;
 pub mod change;
+pub mod credential;
+pub mod destination;
+pub mod export;
+pub mod limit;
+pub mod name;
+pub mod project;
+pub mod retry;
+pub mod source;
+pub mod status;

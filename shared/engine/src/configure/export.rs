@@ -1,0 +1,143 @@
+//! Reads `models` and `exports`. It must not open a file.
+
+use super::action::Reader;
+use super::destination::Draft;
+use super::keys::{EXPORT, FIELD, GUARD, MODEL, SOURCE};
+use super::place::{Place, path_of_key};
+use super::schedule::schedule;
+use super::values::{columns, reference, success};
+use crate::model::export::{Export, FieldMapping, FirstRun, Guard, OnError, OnPartial};
+use crate::model::name::Name;
+use crate::model::source::{FileFormat, Model, Source};
+use crate::model::status::StatusSet;
+
+/// More rows than anybody has.
+const MOST_ROWS: u64 = 1_000_000_000_000;
+
+/// One model; `None` if something about it is wrong and was reported.
+pub(super) fn model(id: &Name, place: &Place<'_>) -> Option<Model> {
+    let object = place.object(&MODEL)?;
+    let name = object.given("name").and_then(|place| place.filled_text()).unwrap_or(id.as_str()).to_string();
+    let primary_key = object.required("primary_key").map(|place| {
+        let columns = columns(&place);
+        if place.list().is_some_and(|items| items.is_empty()) {
+            place.problem("names no column; write those that tell rows apart, as in `primary_key: [id]`");
+        }
+        columns
+    });
+    let source = object.required("source").and_then(|place| source(&place));
+    Some(Model { id: id.clone(), name, primary_key: primary_key?, source: source? })
+}
+
+fn source(place: &Place<'_>) -> Option<Source> {
+    // A source of a kind that comes later has other keys; to call them unknown would mislead.
+    let kind = place.map()?.into_iter().find(|(name, _)| *name == "type").map(|(_, kind)| kind);
+    if let Some(kind) = kind.filter(|kind| !kind.is_null()) {
+        kind.choice(&[("file", ())], &["postgres", "push", "athena"])?;
+    }
+    let object = place.object(&SOURCE)?;
+    let kind = object.required("type");
+    let formats = [("csv", FileFormat::Csv), ("ndjson", FileFormat::Ndjson), ("parquet", FileFormat::Parquet)];
+    let format = object.given("format").map(|place| place.choice(&formats, &[]));
+    let path = object.required("path").and_then(|place| path(&place));
+    kind?;
+    let format = match format {
+        Some(chosen) => Some(chosen?),
+        None => None,
+    };
+    Some(Source::File { path: path?, format })
+}
+
+fn path(place: &Place<'_>) -> Option<String> {
+    let text = place.filled_text()?;
+    if let Some((scheme, _)) = text.split_once("://") {
+        match scheme {
+            "s3" => place.problem("s3:// is not available in this version; write the path of a file, a folder or a glob"),
+            _ => place.problem("is a URL; write the path of a file, a folder or a glob"),
+        }
+        return None;
+    }
+    if text.contains('\0') {
+        place.problem("holds a NUL character; write the path of a file, a folder or a glob");
+        return None;
+    }
+    Some(text.to_string())
+}
+
+/// What an export may refer to.
+pub(super) struct Known<'d, 'a> {
+    /// The models' names.
+    pub(super) models: Vec<&'d str>,
+    /// The destinations' names, those with problems included.
+    pub(super) destinations: Vec<&'d str>,
+    /// The destinations that could be looked into.
+    pub(super) drafts: &'d [Draft<'a>],
+}
+
+/// One export (HT-17); `None` if something about it is wrong and was reported.
+pub(super) fn export<'a>(id: &Name, place: &Place<'a>, known: &Known<'_, 'a>) -> Option<Export> {
+    let object = place.object(&EXPORT)?;
+    let model = object.required("model").and_then(|place| reference(&place, "model", &known.models));
+    let destination = object.required("destination").and_then(|place| reference(&place, "destination", &known.destinations));
+    let draft = destination.as_ref().and_then(|name| known.drafts.iter().find(|draft| draft.id == *name));
+
+    let own_success = object.given("success").and_then(|place| success(&place));
+    let success = own_success.or_else(|| draft.and_then(|draft| draft.success.clone())).unwrap_or_else(StatusSet::two_hundreds);
+    let path = path_of_key(place.path(), "actions");
+    // Where the destination is not known its actions are not either, so that what is missing here may well stand there.
+    let actions = match destination {
+        Some(_) => Reader { draft, success, path, problems: place.problems() }.read(object.given("actions").as_ref()),
+        None => None,
+    };
+
+    let first_runs = [("backfill", FirstRun::Backfill), ("skip", FirstRun::Skip)];
+    let first_run = object.given("first_run").map_or(Some(FirstRun::Backfill), |place| place.choice(&first_runs, &[]));
+    let on_errors = [("next_run", OnError::NextRun), ("give_up", OnError::GiveUp)];
+    let on_error = object.given("on_error").map_or(Some(OnError::NextRun), |place| place.choice(&on_errors, &[]));
+    let on_partials = [("next_run", OnPartial::NextRun), ("accept", OnPartial::Accept)];
+    let on_partial = object.given("on_partial").map_or(Some(OnPartial::NextRun), |place| place.choice(&on_partials, &["split"]));
+    object.given("on_rejected").and_then(|place| place.choice(&[("fail", ())], &["split"]));
+    let fields = object.given("fields").map(|place| fields(&place)).unwrap_or_default();
+    let ignore_in_diff = object.given("ignore_in_diff").map(|place| columns(&place)).unwrap_or_default();
+    let guard = object.given("guard").map_or(Some(Guard::default()), |place| guard(&place));
+    let schedule = object.given("schedule").and_then(|place| schedule(&place));
+    Some(Export {
+        id: id.clone(),
+        model: model?,
+        destination: destination?,
+        fields,
+        actions: actions?,
+        first_run: first_run?,
+        on_error: on_error?,
+        on_partial: on_partial?,
+        ignore_in_diff,
+        guard: guard?,
+        schedule,
+    })
+}
+
+fn fields(place: &Place<'_>) -> Vec<FieldMapping> {
+    let mut fields: Vec<FieldMapping> = Vec::new();
+    for item in place.list().unwrap_or_default() {
+        let Some(object) = item.object(&FIELD) else { continue };
+        let from = object.required("from").and_then(|place| place.filled_text());
+        let to = object.given("to").map_or(from, |place| place.filled_text());
+        let (Some(from), Some(to)) = (from, to) else { continue };
+        if fields.iter().any(|field| field.to == to) {
+            item.problem(format!("two fields go to `{to}`; give one of them another name"));
+        } else {
+            fields.push(FieldMapping { from: from.to_string(), to: to.to_string() });
+        }
+    }
+    fields
+}
+
+fn guard(place: &Place<'_>) -> Option<Guard> {
+    let object = place.object(&GUARD)?;
+    let default = Guard::default();
+    let percent = |name: &str, default: f64| object.given(name).map_or(Some(default), |place| place.number(0.0, 100.0));
+    let (removed, invalid) =
+        (percent("max_removed_percent", default.max_removed_percent), percent("max_invalid_percent", default.max_invalid_percent));
+    let max_removed = object.given("max_removed").and_then(|place| place.integer(0, MOST_ROWS));
+    Some(Guard { max_removed_percent: removed?, max_removed, max_invalid_percent: invalid? })
+}

@@ -1,0 +1,118 @@
+//! Turns a project file, as a JSON tree, into types that cannot be wrong, or into every problem that it has, each with its path. One
+//! parser for penstock.yaml and for the API. It must not read files, the environment or the clock, and must not show a secret.
+//!
+//! `keys` lists every key there is; `place` walks the document; `merge` lays an export's actions over its destination's; the others
+//! read a kind of definition each.
+
+mod action;
+mod credential;
+mod destination;
+mod export;
+pub mod keys;
+mod merge;
+mod nearest;
+mod place;
+pub mod reference;
+mod schedule;
+mod templates;
+mod values;
+
+#[cfg(test)]
+mod tests;
+
+pub use keys::takes_environment;
+pub use place::{path_of_item, path_of_key};
+
+use crate::model::name::Name;
+use crate::model::project::{Organization, Problem, Project};
+use crate::model::status::StatusSet;
+use action::Reader;
+use destination::Draft;
+use export::Known;
+use keys::{ORGANIZATION, TOP};
+use place::{Object, Place, Problems, path_of_key as join};
+use serde_json::Value;
+use std::collections::{BTreeMap, HashSet};
+use values::definitions;
+
+/// Reads a whole project. `${NAME}` must have been replaced before, where [`takes_environment`] allows it.
+///
+/// # Errors
+/// Every problem there is, each once, in the order of the document's kinds (credentials, destinations, models, exports).
+pub fn parse(document: &Value) -> Result<Project, Vec<Problem>> {
+    let problems = Problems::default();
+    let project = read(document, &problems);
+    let list = problems.into_list();
+    match project {
+        Some(project) if list.is_empty() => Ok(project),
+        _ => Err(list),
+    }
+}
+
+fn read(document: &Value, problems: &Problems) -> Option<Project> {
+    let top = Place::top(document, problems);
+    if top.is_null() {
+        top.problem("the project file is empty; `penstock init` writes one to start from");
+        return None;
+    }
+    let object = top.object(&TOP)?;
+    let organization = object.given("organization");
+    let organization = organization.map_or_else(|| Some(default_organization()), |place| self::organization(&place));
+
+    let credentials: BTreeMap<Name, _> =
+        definitions(object.given("credentials")).into_iter().map(|(id, place)| (id.clone(), credential::credential(&id, &place))).collect();
+    let destinations = definitions(object.given("destinations"));
+    let mut drafts: Vec<Draft<'_>> = destinations.iter().filter_map(|(id, place)| destination::draft(id, place, &credentials)).collect();
+    let models = definitions(object.given("models"));
+    let sound_models: BTreeMap<Name, _> = models.iter().filter_map(|(id, place)| Some((id.clone(), export::model(id, place)?))).collect();
+    let known = Known {
+        models: models.iter().map(|(id, _)| id.as_str()).collect(),
+        destinations: destinations.iter().map(|(id, _)| id.as_str()).collect(),
+        drafts: &drafts,
+    };
+    let exports = definitions(object.given("exports"));
+    let sound_exports: BTreeMap<Name, _> =
+        exports.iter().filter_map(|(id, place)| Some((id.clone(), export::export(id, place, &known)?))).collect();
+    look_through_unused(&object, &drafts, problems);
+
+    Some(Project {
+        organization: organization?,
+        credentials: credentials.into_iter().filter_map(|(id, credential)| Some((id, credential?))).collect(),
+        destinations: drafts.iter_mut().filter_map(|draft| Some((draft.id.clone(), draft.destination.take()?))).collect(),
+        models: sound_models,
+        exports: sound_exports,
+    })
+}
+
+/// Actions mean something together with an export's; those of a destination that none uses are still worth a look.
+fn look_through_unused<'a>(object: &Object<'a>, drafts: &[Draft<'a>], problems: &'a Problems) {
+    let used: HashSet<&str> = definitions(object.given("exports"))
+        .into_iter()
+        .filter(|(_, place)| place.is_object())
+        .filter_map(|(_, place)| place.map()?.into_iter().find(|(name, _)| *name == "destination"))
+        .filter_map(|(_, destination)| destination.as_text())
+        .collect();
+    for draft in drafts.iter().filter(|draft| !used.contains(draft.id.as_str())) {
+        let path = join(&join(&join("", "destinations"), draft.id.as_str()), "actions");
+        let success = draft.success.clone().unwrap_or_else(StatusSet::two_hundreds);
+        Reader { draft: Some(draft), success, path, problems }.look_through();
+    }
+}
+
+fn default_organization() -> Organization {
+    let id = Name::new("default").expect("the word is a name");
+    Organization { name: id.to_string(), id, retention_days: 30 }
+}
+
+fn organization(place: &Place<'_>) -> Option<Organization> {
+    let object = place.object(&ORGANIZATION)?;
+    let id = match object.given("id") {
+        None => Some(default_organization().id),
+        Some(place) => place.text().and_then(|text| Name::new(text).map_err(|message| place.problem(message)).ok()),
+    };
+    let name = object.given("name").map(|place| place.filled_text());
+    let retention_days = object.given("retention_days").map_or(Some(30), |place| place.integer(1, 3650));
+    let id = id?;
+    let name = name.map_or(Some(id.as_str()), |name| name)?.to_string();
+    Some(Organization { id, name, retention_days: retention_days? as u32 })
+}

@@ -1,0 +1,113 @@
+//! Credentials and secret headers: put on a request when it is sent, shown as `[redacted]` everywhere else.
+
+use crate::model::credential::{CredentialKind, KeyPlace, Secret};
+use crate::model::destination::Destination;
+use crate::port::Outgoing;
+use crate::record::page::{LoggedRequest, LoggedResponse};
+use crate::record::redact::{REDACTED, Redactor};
+use crate::shape::Rendered;
+use base64::Engine as _;
+
+/// Of a response body this much is read for `success_path` and kept in the log.
+pub const KEPT_RESPONSE_BYTES: usize = 64 * 1024;
+/// A longer response is an error.
+pub const LONGEST_RESPONSE_BYTES: usize = 1024 * 1024;
+
+/// What a destination puts on every request, and how to keep it out of the log.
+#[derive(Debug)]
+pub struct Attachments {
+    headers: Vec<(String, Secret)>,
+    query: Vec<(String, Secret)>,
+    redactor: Redactor,
+    timeout: u64,
+}
+
+impl Attachments {
+    /// Of a destination as it is now.
+    pub fn of(destination: &Destination) -> Attachments {
+        let mut headers = destination.secret_headers.clone();
+        let mut query = Vec::new();
+        match destination.credential.as_ref().map(|credential| &credential.kind) {
+            None => {}
+            Some(CredentialKind::Headers(own)) => headers.extend(own.iter().cloned()),
+            Some(CredentialKind::Basic { username, password }) => {
+                let pair = base64::engine::general_purpose::STANDARD.encode(format!("{username}:{}", password.reveal()));
+                headers.push(("Authorization".to_string(), Secret::new(format!("Basic {pair}"))));
+            }
+            Some(CredentialKind::Bearer(token)) => {
+                headers.push(("Authorization".to_string(), Secret::new(format!("Bearer {}", token.reveal()))));
+            }
+            Some(CredentialKind::ApiKey { name, value, place: KeyPlace::Header }) => headers.push((name.clone(), value.clone())),
+            Some(CredentialKind::ApiKey { name, value, place: KeyPlace::Query }) => query.push((name.clone(), value.clone())),
+        }
+        let redactor = Redactor::new(secrets_of(destination, &headers, &query).iter().map(String::as_str));
+        Attachments { headers, query, redactor, timeout: (destination.timeout_seconds * 1e6) as u64 }
+    }
+
+    /// The request as it goes on the wire.
+    pub fn attach(&self, rendered: &Rendered) -> Outgoing {
+        let mut url = rendered.url.clone();
+        for (name, value) in &self.query {
+            url.query_pairs_mut().append_pair(name, value.reveal());
+        }
+        let mut headers = rendered.headers.clone();
+        // A secret header takes the place of a plain one of its name.
+        headers.retain(|(name, _)| !self.headers.iter().any(|(own, _)| own.eq_ignore_ascii_case(name)));
+        headers.extend(self.headers.iter().map(|(name, value)| (name.clone(), value.reveal().to_string())));
+        Outgoing {
+            method: rendered.method,
+            url,
+            headers,
+            body: rendered.body.clone(),
+            timeout: self.timeout,
+            keep_limit: KEPT_RESPONSE_BYTES,
+            read_limit: LONGEST_RESPONSE_BYTES,
+        }
+    }
+
+    /// The request as it may be shown.
+    pub fn shown(&self, rendered: &Rendered) -> LoggedRequest {
+        let mut url = self.redactor.text(rendered.url.as_str()).into_owned();
+        for (name, _) in &self.query {
+            url.push(if url.contains('?') { '&' } else { '?' });
+            url.extend([name.as_str(), "=", REDACTED]);
+        }
+        let mut headers: Vec<(String, String)> = rendered
+            .headers
+            .iter()
+            .filter(|(name, _)| !self.headers.iter().any(|(own, _)| own.eq_ignore_ascii_case(name)))
+            .map(|(name, value)| (name.clone(), self.redactor.text(value).into_owned()))
+            .collect();
+        headers.extend(self.headers.iter().map(|(name, _)| (name.clone(), REDACTED.to_string())));
+        let body = rendered.body.as_ref().map(|body| self.redactor.text(&String::from_utf8_lossy(body)).into_owned());
+        LoggedRequest { method: rendered.method.as_str().to_string(), url, headers, body }
+    }
+
+    /// A response as it may be shown: a receiver that echoes a secret does not get it into the log.
+    pub fn shown_response(&self, response: &crate::port::Response) -> LoggedResponse {
+        let headers = response.headers.iter().map(|(name, value)| (name.clone(), self.redactor.text(value).into_owned())).collect();
+        let body = self.redactor.text(&String::from_utf8_lossy(&response.body)).into_owned();
+        LoggedResponse { status: response.status, headers, body, truncated: response.truncated }
+    }
+
+    /// Text for a person without secrets.
+    pub fn shown_text(&self, text: &str) -> String {
+        self.redactor.text(text).into_owned()
+    }
+
+    /// The longest a request may take, microseconds.
+    pub fn timeout(&self) -> u64 {
+        self.timeout
+    }
+}
+
+/// Every value that must not be seen: what is attached, and the parts it is made of.
+fn secrets_of(destination: &Destination, headers: &[(String, Secret)], query: &[(String, Secret)]) -> Vec<String> {
+    let mut secrets: Vec<String> = headers.iter().chain(query).map(|(_, value)| value.reveal().to_string()).collect();
+    match destination.credential.as_ref().map(|credential| &credential.kind) {
+        Some(CredentialKind::Basic { password, .. }) => secrets.push(password.reveal().to_string()),
+        Some(CredentialKind::Bearer(token)) => secrets.push(token.reveal().to_string()),
+        _ => {}
+    }
+    secrets
+}

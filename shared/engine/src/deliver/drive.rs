@@ -1,0 +1,517 @@
+//! The loop that works a lane off: it asks the pump what is next, does it, and tells the pump what happened.
+//!
+//! The only place that waits. Nothing is spawned: dropping the future stops everything at once, as a crash would.
+
+use super::attach::Attachments;
+use super::log::{self, Batch, Book, Log};
+use super::order::{self, Order};
+use super::owner::{self, Beat, Claim, Owned, Ownership};
+use super::{Ports, Watch};
+use crate::judge::{self, Class, SuccessRule, Verdict};
+use crate::keys::{self, LaneName};
+use crate::lane::backlog::{self, Parcel};
+use crate::lane::bell;
+use crate::lane::lease::Predecessor;
+use crate::lane::permits::Canary;
+use crate::lane::pump::{Candidate, Grant, Next, Pump, Settings, Slot};
+use crate::model::destination::Destination;
+use crate::plan::block::{self, PlannedRow};
+use crate::port::{Clock, Exchange, Key, Now, Objects, PortError, Store, Transport};
+use crate::record::page::{self, Line, LoggedRequest};
+use crate::record::segment::{Segment, UnsentRow};
+use crate::run::document;
+use crate::shape::{Compiled, Occasion, Rendered};
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use std::borrow::Cow;
+use std::collections::{HashMap, VecDeque};
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::Poll;
+
+/// So many parcels with fresh deliveries are open at once; with at most 4 MB of rows each this bounds memory.
+const OPEN_PARCELS: usize = 8;
+/// Rendered requests of a failing recording wait this long before the next try, doubling.
+const FIRST_RETRY: u64 = 50_000;
+/// So often a recording is tried before the work ends.
+const RECORD_TRIES: u32 = 8;
+
+/// What is worked on, and by whom.
+#[derive(Clone, Copy, Debug)]
+pub struct Job<'a> {
+    /// The lane.
+    pub lane: &'a LaneName,
+    /// Its destination as it is now.
+    pub destination: &'a Destination,
+    /// A name that no other owner ever has.
+    pub owner: &'a str,
+    /// What is known of the owner before.
+    pub predecessor: Predecessor,
+    /// End when the destination is down for good, rather than probe on.
+    pub ends_when_dead: bool,
+    /// How long attempts are kept, seconds.
+    pub retention_seconds: u64,
+    /// Planted bugs; `None` outside of the simulation.
+    pub canary: Option<Canary>,
+}
+
+/// How the work on a lane ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Nothing is left in the backlog.
+    Empty,
+    /// It was told to stop; what was on its way has been waited for and recorded.
+    Stopped,
+    /// The destination was down until a probe had used up its attempts.
+    Dead,
+    /// Someone else works on it, until this wall-clock time at least.
+    Held {
+        /// Who.
+        owner: String,
+        /// Microseconds.
+        until: u64,
+    },
+    /// The lease was lost; someone else goes on.
+    Lost,
+}
+
+/// What a run's deliveries share.
+struct Context {
+    export: String,
+    names: Vec<String>,
+    started_at: String,
+    compiled: Compiled,
+}
+
+struct Answer {
+    grant: Grant,
+    exchange: Exchange,
+    shown: LoggedRequest,
+    rows: u64,
+}
+
+enum Event {
+    Answered(Box<Answer>),
+    Recorded(Result<(), PortError>, Batch),
+    Beaten(Beat, Now),
+    Stop,
+    Woken,
+}
+
+/// Works a lane off until nothing is left, `stop` resolves, or the lane is lost. `chance` gives numbers in 0..1 for jitter.
+/// `Err`: the store failed for good; what was answered but not recorded will be sent again under the same key.
+pub async fn drive<S: Store, O: Objects, T: Transport, C: Clock>(
+    ports: Ports<'_, S, O, T, C>,
+    job: Job<'_>,
+    watch: &dyn Watch,
+    chance: &mut dyn FnMut() -> f64,
+    stop: impl Future<Output = ()>,
+) -> Result<End, PortError> {
+    let attachments = Attachments::of(job.destination);
+    let limits = &job.destination.rate_limits;
+    let claim =
+        Claim { lane: job.lane, owner: job.owner, predecessor: job.predecessor, limits, timeout: attachments.timeout(), canary: job.canary };
+    let owned = match owner::take(ports.store, ports.clock, claim).await? {
+        Ownership::Ours(owned) => *owned,
+        Ownership::Held { owner, until } => return Ok(End::Held { owner, until }),
+    };
+    let mut worker = Worker::new(ports, job, watch, &attachments, owned);
+    let end = worker.work(chance, stop).await?;
+    if end != End::Lost {
+        worker.release().await?;
+    }
+    Ok(end)
+}
+
+struct Worker<'a, S, O, T, C> {
+    ports: Ports<'a, S, O, T, C>,
+    job: Job<'a>,
+    watch: &'a dyn Watch,
+    attachments: &'a Attachments,
+    pump: Pump,
+    version: u64,
+    log: Log,
+    contexts: HashMap<String, Rc<Context>>,
+    waiting: VecDeque<(Key, Parcel)>,
+    rows: HashMap<Slot, Rc<Vec<Vec<PlannedRow>>>>,
+    /// Parcels of which every delivery is done, but not all is recorded.
+    ended: Vec<Slot>,
+    /// Nothing is sent while this is set: the last recording failed.
+    unrecorded: Option<Trouble>,
+}
+
+struct Trouble {
+    /// What is to be written again; out while it is being written.
+    batch: Option<Batch>,
+    tries: u32,
+    again_at: u64,
+}
+
+impl<'a, S: Store, O: Objects, T: Transport, C: Clock> Worker<'a, S, O, T, C> {
+    fn new(ports: Ports<'a, S, O, T, C>, job: Job<'a>, watch: &'a dyn Watch, attachments: &'a Attachments, owned: Owned) -> Self {
+        let settings = Settings {
+            concurrency: job.destination.concurrency,
+            timeout: attachments.timeout(),
+            retry: job.destination.retry.clone(),
+            ends_when_dead: job.ends_when_dead,
+        };
+        let Owned { lease, permits, version, quiet_until, paused_until } = owned;
+        let pump = Pump::new(lease, permits, settings, quiet_until, paused_until, ports.clock.now());
+        Worker {
+            ports,
+            job,
+            watch,
+            attachments,
+            pump,
+            version,
+            log: Log::new(),
+            contexts: HashMap::new(),
+            waiting: VecDeque::new(),
+            rows: HashMap::new(),
+            ended: Vec::new(),
+            unrecorded: None,
+        }
+    }
+
+    async fn work(&mut self, chance: &mut dyn FnMut() -> f64, stop: impl Future<Output = ()>) -> Result<End, PortError> {
+        let Ports { store, objects, transport, clock } = self.ports;
+        let lane = self.job.lane;
+        let mut stop = pin!(stop);
+        let mut stopped = false;
+        let mut in_flight = FuturesUnordered::new();
+        let mut recording: Option<Pin<Box<dyn Future<Output = (Result<(), PortError>, Batch)> + 'a>>> = None;
+        let mut beating: Option<Pin<Box<dyn Future<Output = (Beat, Now)> + 'a>>> = None;
+        self.look().await?;
+        loop {
+            self.top_up().await?;
+            let now = clock.now();
+            if recording.is_none() {
+                let idle = self.pump.in_flight() == 0 && matches!(self.pump.next(now), Next::Empty | Next::Dead);
+                if let Some(batch) = self.batch_to_record(now, idle) {
+                    if !self.pump.lease.allows_recording(now) {
+                        return Ok(End::Lost);
+                    }
+                    recording = Some(Box::pin(async move {
+                        let result = log::write(store, objects, lane, &batch, now.wall).await;
+                        (result, batch)
+                    }));
+                }
+            }
+            let next = match self.unrecorded {
+                // No attempt without a place to record it.
+                Some(_) => Next::Answer,
+                None => self.pump.next(now),
+            };
+            let quiet = recording.is_none() && self.log.is_empty() && self.unrecorded.is_none();
+            let mut wake = None;
+            match next {
+                Next::Send(candidate) => {
+                    if let Some((grant, rendered, rows)) = self.prepare(candidate, now) {
+                        let shown = self.attachments.shown(&rendered);
+                        let outgoing = self.attachments.attach(&rendered);
+                        in_flight.push(async move { Answer { grant, exchange: transport.send(outgoing).await, shown, rows } });
+                    }
+                    continue;
+                }
+                Next::Load(slot) => {
+                    self.load(slot).await?;
+                    continue;
+                }
+                Next::Beat if beating.is_none() => {
+                    beating = Some(self.beat(now));
+                    continue;
+                }
+                Next::Empty if quiet && beating.is_none() && stopped => return Ok(End::Stopped),
+                Next::Empty if quiet && beating.is_none() => {
+                    if self.leave().await? {
+                        return Ok(End::Empty);
+                    }
+                    continue;
+                }
+                Next::Dead if quiet && beating.is_none() => return Ok(End::Dead),
+                Next::Lost => return Ok(End::Lost),
+                Next::Until(at) => wake = Some(at),
+                Next::Beat | Next::Empty | Next::Dead | Next::Answer => {}
+            }
+            self.watch.waits(lane, self.pump.waits_for(now));
+            let due = if recording.is_none() { self.recording_due() } else { None };
+            let wake = [wake, due].into_iter().flatten().min().unwrap_or(now.mono + 1_000_000);
+            let mut sleep = pin!(clock.sleep_until(wake));
+            let event = std::future::poll_fn(|context| {
+                if let Some(future) = &mut recording {
+                    if let Poll::Ready((result, batch)) = future.as_mut().poll(context) {
+                        return Poll::Ready(Event::Recorded(result, batch));
+                    }
+                }
+                if let Some(future) = &mut beating {
+                    if let Poll::Ready((beat, begun)) = future.as_mut().poll(context) {
+                        return Poll::Ready(Event::Beaten(beat, begun));
+                    }
+                }
+                if let Poll::Ready(Some(answer)) = in_flight.poll_next_unpin(context) {
+                    return Poll::Ready(Event::Answered(Box::new(answer)));
+                }
+                if !stopped && stop.as_mut().poll(context).is_ready() {
+                    return Poll::Ready(Event::Stop);
+                }
+                sleep.as_mut().poll(context).map(|()| Event::Woken)
+            })
+            .await;
+            match event {
+                Event::Answered(answer) => self.answered(*answer, chance()),
+                Event::Recorded(result, batch) => {
+                    recording = None;
+                    self.recorded(result, batch)?;
+                }
+                Event::Beaten(beat, begun) => {
+                    beating = None;
+                    match beat {
+                        Beat::Written(version) => {
+                            self.version = version;
+                            self.pump.permits().confirm();
+                            self.pump.beaten(begun);
+                        }
+                        Beat::Lost => return Ok(End::Lost),
+                        Beat::Unknown => {}
+                    }
+                }
+                Event::Stop => {
+                    stopped = true;
+                    self.pump.stop();
+                    self.waiting.clear();
+                }
+                Event::Woken => {}
+            }
+        }
+    }
+
+    /// Reads the backlog and takes up what is new in it. Gives how many parcels that were.
+    async fn look(&mut self) -> Result<usize, PortError> {
+        let now = self.ports.clock.now();
+        let all = backlog::read(self.ports.store, self.job.lane, now.wall / 1_000_000).await?;
+        let mut fresh: Vec<(Key, Parcel)> =
+            all.into_iter().filter(|(key, _)| !self.pump.has(key) && !self.waiting.iter().any(|(other, _)| other == key)).collect();
+        let count = fresh.len();
+        // Round robin over runs: the first parcel of each, then the second of each.
+        fresh.sort_by(|(_, a), (_, b)| (a.number, &a.run).cmp(&(b.number, &b.run)));
+        self.waiting.extend(fresh);
+        Ok(count)
+    }
+
+    /// Opens parcels until enough are open.
+    async fn top_up(&mut self) -> Result<(), PortError> {
+        while self.pump.fresh_parcels() < OPEN_PARCELS {
+            let Some((key, parcel)) = self.waiting.pop_front() else { return Ok(()) };
+            let wall = self.ports.clock.now().wall / 1_000_000;
+            if !self.contexts.contains_key(&parcel.run) {
+                match self.context(&parcel.run, wall).await? {
+                    Some(context) => drop(self.contexts.insert(parcel.run.clone(), Rc::new(context))),
+                    // The run is still being planned or is over: its parcels are not to be worked on.
+                    None => continue,
+                }
+            }
+            let (first, behind) = keys::segments_of(parcel.number);
+            let partition = keys::run_partition(&self.job.lane.organization, &parcel.run);
+            let stored = self.ports.store.list(&partition, &first..&behind, usize::MAX, wall).await?;
+            let mut history = Vec::new();
+            for document in stored {
+                let segment = Segment::decode(&document.body).map_err(PortError::Failed)?;
+                history.extend(segment.attempts.into_iter().map(|record| (segment.class, record)));
+            }
+            let slot = self.pump.add(key, parcel, &history, self.ports.clock.now());
+            if self.pump.is_done(slot) {
+                self.ended.push(slot);
+            }
+        }
+        Ok(())
+    }
+
+    async fn context(&self, run: &str, now: u64) -> Result<Option<Context>, PortError> {
+        let organization = &self.job.lane.organization;
+        let Some((run, _)) = document::read(self.ports.store, organization, run, now).await? else { return Ok(None) };
+        if run.status != document::Status::Delivering {
+            return Ok(None);
+        }
+        let shape = document::read_shape(self.ports.store, organization, &run, now).await?;
+        let compiled = Compiled::new(shape).map_err(|e| PortError::Failed(format!("what {} pinned cannot be used: {e}", run.id)))?;
+        let started_at = run.started_at_text();
+        Ok(Some(Context { export: run.export.to_string(), names: run.field_names, started_at, compiled }))
+    }
+
+    async fn load(&mut self, slot: Slot) -> Result<(), PortError> {
+        let parcel = self.pump.parcel(slot);
+        let block = self.ports.objects.get(&parcel.object, Some(parcel.offset..parcel.offset + parcel.length)).await?;
+        let deliveries = block::unpack(&block).map_err(PortError::Failed)?;
+        if deliveries.len() != parcel.deliveries as usize {
+            return Err(PortError::Failed(format!("parcel {} of {} holds another number of deliveries than it should", parcel.number, parcel.run)));
+        }
+        self.rows.insert(slot, Rc::new(deliveries));
+        self.pump.loaded(slot);
+        Ok(())
+    }
+
+    /// Renders a candidate. `None`: nothing of it can be sent, and that is noted.
+    fn prepare(&mut self, candidate: Candidate, now: Now) -> Option<(Grant, Rendered, u64)> {
+        let parcel = Rc::clone(self.pump.parcel(candidate.slot));
+        let context = Rc::clone(&self.contexts[&parcel.run]);
+        let deliveries = Rc::clone(&self.rows[&candidate.slot]);
+        let id = order::delivery_id(&parcel.run, parcel.number, candidate.index);
+        let occasion = Occasion { run: &parcel.run, started_at: &context.started_at, delivery: &id };
+        let rows = &deliveries[candidate.index as usize];
+        let Order { rendered, rows, unsent } = order::order(&context.compiled, parcel.action, &context.names, rows, occasion);
+        match rendered {
+            Some(rendered) => {
+                let grant = self.pump.start(candidate, now);
+                if grant.number == 1 && !unsent.is_empty() {
+                    self.note_unsent(candidate, &parcel, &context.export, unsent, now);
+                }
+                Some((grant, rendered, rows))
+            }
+            None => {
+                let record = self.pump.unsendable(candidate, now);
+                let first = unsent.first().map(|(_, why)| why.clone());
+                let (reason, body) = first.map_or_else(Default::default, |why| (why.reason, why.body));
+                let action = context.compiled.action(parcel.action);
+                let method = action.map_or("", |action| action.action.method.as_str()).to_string();
+                let body = body.map(|body| self.attachments.shown_text(&body));
+                let request = LoggedRequest { method, url: String::new(), headers: Vec::new(), body };
+                let number = record.number;
+                self.log.add(candidate.slot, &parcel, &context.export, Class::RenderError, record, now.mono, |page| {
+                    let error = Some(Cow::Borrowed(reason.as_str()));
+                    let line =
+                        Line { parcel: parcel.number, index: candidate.index, number, request: Cow::Borrowed(&request), response: None, error };
+                    page::append(page, &line);
+                });
+                self.watch.attempted(&parcel.run, Class::RenderError, unsent.len() as u64, true, Some(&reason));
+                self.note_unsent(candidate, &parcel, &context.export, unsent, now);
+                self.after(candidate.slot);
+                None
+            }
+        }
+    }
+
+    fn note_unsent(&mut self, candidate: Candidate, parcel: &Parcel, export: &str, unsent: Vec<(u32, crate::shape::Unrendered)>, now: Now) {
+        let rows = unsent
+            .into_iter()
+            .map(|(row, why)| UnsentRow { index: candidate.index, row, reason: self.attachments.shown_text(&why.reason) })
+            .collect();
+        self.log.add_unsent(candidate.slot, parcel, export, rows, now.mono);
+    }
+
+    fn answered(&mut self, answer: Answer, chance: f64) {
+        let Answer { grant, exchange, shown, rows } = answer;
+        let now = self.ports.clock.now();
+        let candidate = grant.candidate;
+        let number = grant.number;
+        let parcel = Rc::clone(self.pump.parcel(candidate.slot));
+        let context = Rc::clone(&self.contexts[&parcel.run]);
+        let verdict: Verdict = match context.compiled.action(parcel.action) {
+            Some(action) => {
+                let rule = SuccessRule::of(&action.action, action.success_path.as_ref(), context.compiled.shape.on_partial);
+                judge::judge(&exchange, rows, &rule, &self.job.destination.retry, now.wall)
+            }
+            None => unreachable!("a request was rendered from this action"),
+        };
+        let record = self.pump.answered(grant, &verdict, rows, now, chance);
+        let last = record.last;
+        let error = verdict.error.as_ref().map(|error| self.attachments.shown_text(error));
+        let response = match &exchange {
+            Exchange::Response(response) => Some(self.attachments.shown_response(response)),
+            Exchange::Failure { .. } => None,
+        };
+        self.log.add(candidate.slot, &parcel, &context.export, verdict.class, record, now.mono, |page| {
+            let line = Line {
+                parcel: parcel.number,
+                index: candidate.index,
+                number,
+                request: Cow::Borrowed(&shown),
+                response: response.as_ref().map(Cow::Borrowed),
+                error: error.as_deref().map(Cow::Borrowed),
+            };
+            page::append(page, &line);
+        });
+        self.watch.attempted(&parcel.run, verdict.class, rows, last, error.as_deref());
+        self.after(candidate.slot);
+    }
+
+    /// Something of a parcel has ended: its rows may go, or all of it.
+    fn after(&mut self, slot: Slot) {
+        if self.pump.is_done(slot) {
+            self.ended.push(slot);
+        }
+        if self.pump.unload_idle(slot) {
+            self.rows.remove(&slot);
+        }
+    }
+
+    /// What is to be recorded now, if anything is due (or all of it, when nothing else is left to do).
+    fn batch_to_record(&mut self, now: Now, idle: bool) -> Option<Batch> {
+        if let Some(trouble) = &mut self.unrecorded {
+            return if trouble.again_at <= now.mono { trouble.batch.take() } else { None };
+        }
+        let due = self.log.due().is_some_and(|due| due <= now.mono) || (idle && !self.log.is_empty());
+        if !due && (self.ended.is_empty() || !self.log.is_empty()) {
+            return None;
+        }
+        let done = std::mem::take(&mut self.ended)
+            .into_iter()
+            .filter_map(|slot| {
+                self.rows.remove(&slot);
+                self.pump.remove(slot).map(|(key, parcel)| (slot, key, parcel))
+            })
+            .collect();
+        let book = Book {
+            lane: self.job.lane,
+            generation: self.pump.lease.generation(),
+            retention_seconds: self.job.retention_seconds,
+        };
+        Some(self.log.take(book, now.wall, done))
+    }
+
+    fn recording_due(&self) -> Option<u64> {
+        match &self.unrecorded {
+            Some(trouble) => Some(trouble.again_at),
+            None => self.log.due(),
+        }
+    }
+
+    fn recorded(&mut self, result: Result<(), PortError>, batch: Batch) -> Result<(), PortError> {
+        let tries = self.unrecorded.take().map_or(0, |trouble| trouble.tries);
+        let Err(error) = result else { return Ok(()) };
+        if tries + 1 >= RECORD_TRIES {
+            return Err(error);
+        }
+        let again_at = self.ports.clock.now().mono + (FIRST_RETRY << tries);
+        self.unrecorded = Some(Trouble { batch: Some(batch), tries: tries + 1, again_at });
+        Ok(())
+    }
+
+    fn beat(&mut self, begun: Now) -> Pin<Box<dyn Future<Output = (Beat, Now)> + 'a>> {
+        let (timeout, paused) = (self.pump.timeout(), self.pump.paused_until());
+        let tokens = self.pump.document(begun, timeout, paused, false);
+        let (store, lane, version, canary) = (self.ports.store, self.job.lane, self.version, self.job.canary);
+        Box::pin(async move { (owner::beat(store, lane, &tokens, version, begun.wall, canary).await, begun) })
+    }
+
+    /// Nothing is left to send: true if the lane can be left, false if there is new work.
+    async fn leave(&mut self) -> Result<bool, PortError> {
+        let (store, lane) = (self.ports.store, self.job.lane);
+        let wall = self.ports.clock.now().wall / 1_000_000;
+        let heard = bell::hear(store, lane, wall).await?;
+        if self.look().await? > 0 {
+            self.top_up().await?;
+            if self.pump.fresh_parcels() > 0 || self.pump.next_retry().is_some() || !self.ended.is_empty() {
+                return Ok(false);
+            }
+        }
+        bell::leave(store, lane, &heard, None, wall).await
+    }
+
+    async fn release(&mut self) -> Result<(), PortError> {
+        let now = self.ports.clock.now();
+        let (timeout, paused) = (self.pump.timeout(), self.pump.paused_until());
+        let tokens = self.pump.document(now, timeout, paused, true);
+        owner::beat(self.ports.store, self.job.lane, &tokens, self.version, now.wall, self.job.canary).await;
+        Ok(())
+    }
+}

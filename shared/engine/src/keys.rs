@@ -1,0 +1,85 @@
+//! Where every document lies: the one table of keys (ARCHITECTURE.md shows it).
+
+use crate::judge::Class;
+use crate::model::name::Name;
+use crate::port::Key;
+
+/// The lane of a destination, one of its shares where it has several.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LaneName {
+    /// The organization.
+    pub organization: Name,
+    /// The destination.
+    pub destination: Name,
+    /// The share, from 0.
+    pub share: u32,
+}
+
+impl LaneName {
+    /// The partition of its tokens, bell and backlog.
+    pub fn partition(&self) -> String {
+        format!("{}#lane#{}#{}", self.organization, self.destination, self.share)
+    }
+
+    /// Its lease and rate-limit tokens.
+    pub fn tokens(&self) -> Key {
+        Key::new(self.partition(), "tokens")
+    }
+
+    /// Its bell.
+    pub fn bell(&self) -> Key {
+        Key::new(self.partition(), "bell")
+    }
+
+    /// The lane of a partition's name.
+    pub fn parse(partition: &str) -> Option<LaneName> {
+        let mut parts = partition.split('#');
+        let organization = Name::new(parts.next()?).ok()?;
+        (parts.next()? == "lane").then_some(())?;
+        let destination = Name::new(parts.next()?).ok()?;
+        Some(LaneName { organization, destination, share: parts.next()?.parse().ok()? })
+    }
+}
+
+/// The document of a run.
+pub fn run(organization: &Name, run: &str) -> Key {
+    Key::new(format!("{organization}#run"), run)
+}
+
+/// The partition of a run's progress and segments.
+pub fn run_partition(organization: &Name, run: &str) -> String {
+    format!("{organization}#run#{run}")
+}
+
+/// A run's progress on a lane.
+pub fn progress(lane: &LaneName, run: &str) -> Key {
+    Key::new(run_partition(&lane.organization, run), format!("lane#{}#{}", lane.destination, lane.share))
+}
+
+/// The sort keys of a parcel's segments: from the first to behind the last.
+pub fn segments_of(parcel: u32) -> (String, String) {
+    (format!("P#{parcel:08}#"), format!("P#{parcel:08}$"))
+}
+
+/// The sort keys of all of a run's segments.
+pub const ALL_SEGMENTS: (&str, &str) = ("P#", "P$");
+
+/// A segment. `generation` counts the lane's leases, so that no two owners ever write the same one.
+pub fn segment(organization: &Name, run: &str, parcel: u32, generation: u64, sequence: u64, class: Class) -> Key {
+    Key::new(run_partition(organization, run), format!("P#{parcel:08}#{generation:08x}{sequence:08x}#{}", class.as_str()))
+}
+
+/// The parcel that a segment's sort key belongs to.
+pub fn parcel_of_segment(sort: &str) -> Option<u32> {
+    sort.strip_prefix("P#")?.split('#').next()?.parse().ok()
+}
+
+/// The state of an export: its run lease, its snapshot list.
+pub fn export_state(organization: &Name, export: &Name) -> Key {
+    Key::new(format!("{organization}#export#{export}"), "state")
+}
+
+/// A pinned version of what shapes an export's requests.
+pub fn pinned(organization: &Name, export: &Name, version: &str) -> Key {
+    Key::new(format!("{organization}#def#export"), format!("{export}@{version}"))
+}

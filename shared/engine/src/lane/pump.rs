@@ -1,0 +1,493 @@
+//! The pump: who decides, for one lane, what is sent next and when. Pure: time and chance come in as arguments, rendering, sending
+//! and recording happen outside, and each step says what happened.
+
+use super::backlog::Parcel;
+use super::circuit::Circuit;
+use super::lease::{self, Lease, Tokens};
+use super::permits::{HEARTBEAT, Permits, Ready};
+use crate::judge::{self, Class, Verdict};
+use crate::model::retry::RetryPolicy;
+use crate::port::{Key, Now};
+use crate::record::segment::AttemptRecord;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::rc::Rc;
+
+/// A parcel's place in the pump.
+pub type Slot = u32;
+
+/// A delivery that may go next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Candidate {
+    /// The parcel.
+    pub slot: Slot,
+    /// The delivery's place in it.
+    pub index: u32,
+}
+
+/// The right to send one request. Cannot be copied, and is used up by [`Pump::answered`].
+#[derive(Debug)]
+pub struct Grant {
+    /// Which delivery.
+    pub candidate: Candidate,
+    /// The attempt's number, from 1.
+    pub number: u32,
+    /// When it started.
+    pub started: Now,
+}
+
+/// What to do next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Render this delivery, then [`Pump::start`] it at the same time.
+    Send(Candidate),
+    /// Bring the rows of this parcel, then [`Pump::loaded`].
+    Load(Slot),
+    /// Write the lane's document, then [`Pump::beaten`].
+    Beat,
+    /// Nothing before this monotonic time, unless an answer comes first.
+    Until(u64),
+    /// Nothing before an answer comes.
+    Answer,
+    /// Nothing is left: no delivery is owed and none is on its way.
+    Empty,
+    /// The lease ran out: send nothing, record nothing.
+    Lost,
+    /// The destination was down until a probe had used up its attempts; the rest stays as it is.
+    Dead,
+}
+
+/// What is in force now, not when the run began.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// At most this many requests in flight.
+    pub concurrency: u32,
+    /// The longest a request may take, microseconds.
+    pub timeout: u64,
+    /// When a failed attempt is repeated.
+    pub retry: RetryPolicy,
+    /// Leave for good when the circuit's probe has used up its attempts (`penstock run`), rather than probe on.
+    pub ends_when_dead: bool,
+}
+
+#[derive(Clone, Debug, Default)]
+struct DeliveryState {
+    attempts: u32,
+    first_started: u64,
+    /// Where it stands among the retries.
+    retry_at: Option<u64>,
+    done: bool,
+}
+
+#[derive(Debug)]
+struct OpenParcel {
+    key: Key,
+    parcel: Rc<Parcel>,
+    states: Vec<DeliveryState>,
+    fresh: VecDeque<u32>,
+    /// Deliveries that are not done.
+    left: u32,
+    in_flight: u32,
+    loaded: bool,
+}
+
+/// The state machine of one lane.
+#[derive(Debug)]
+pub struct Pump {
+    /// The right to work the lane off.
+    pub lease: Lease,
+    permits: Permits,
+    settings: Settings,
+    parcels: BTreeMap<Slot, OpenParcel>,
+    next_slot: Slot,
+    /// Runs that have fresh deliveries, in turn; each with its parcels in order.
+    turns: VecDeque<(String, VecDeque<Slot>)>,
+    retries: BTreeSet<(u64, Candidate)>,
+    probe: Option<Candidate>,
+    circuit: Circuit,
+    in_flight: u32,
+    quiet_until: u64,
+    beat_at: u64,
+    paused_until_wall: u64,
+    stopping: bool,
+    dead: bool,
+}
+
+impl Pump {
+    /// A pump that holds the lease and has written it at `now`. Nothing is sent before `quiet_until` (monotonic).
+    pub fn new(lease: Lease, permits: Permits, settings: Settings, quiet_until: u64, paused_until_wall: u64, now: Now) -> Pump {
+        let paused = now.mono + paused_until_wall.saturating_sub(now.wall);
+        Pump {
+            lease,
+            permits,
+            settings,
+            parcels: BTreeMap::new(),
+            next_slot: 0,
+            turns: VecDeque::new(),
+            retries: BTreeSet::new(),
+            probe: None,
+            circuit: Circuit::new(),
+            in_flight: 0,
+            quiet_until: quiet_until.max(paused),
+            beat_at: now.mono + HEARTBEAT,
+            paused_until_wall,
+            stopping: false,
+            dead: false,
+        }
+    }
+
+    /// Adds a parcel with what the log says of it. Gives its slot.
+    pub fn add(&mut self, key: Key, parcel: Parcel, history: &[(Class, AttemptRecord)], now: Now) -> Slot {
+        let slot = self.next_slot;
+        self.next_slot += 1;
+        let mut states = vec![DeliveryState::default(); parcel.deliveries as usize];
+        if let Some(again) = &parcel.again {
+            states.iter_mut().for_each(|state| state.done = true);
+            again.indexes.iter().filter_map(|i| states.get_mut(*i as usize).map(|s| s.done = false)).count();
+        }
+        let mut latest = vec![None::<(u32, u64, bool)>; states.len()];
+        for (_, record) in history {
+            let Some(state) = states.get_mut(record.index as usize) else { continue };
+            let started = record.started_ms * 1000;
+            state.attempts = state.attempts.max(record.number);
+            let counts = parcel.again.as_ref().is_none_or(|again| record.by_hand && record.started_ms >= again.asked_ms);
+            if counts {
+                state.first_started = if state.first_started == 0 { started } else { state.first_started.min(started) };
+                state.done |= record.last;
+                let end = started + record.duration_ms * 1000;
+                let newest = &mut latest[record.index as usize];
+                if newest.is_none_or(|(number, ..)| number < record.number) {
+                    *newest = Some((record.number, end, record.last));
+                }
+            }
+        }
+        let mut open = OpenParcel { key, parcel: Rc::new(parcel), states, fresh: VecDeque::new(), left: 0, in_flight: 0, loaded: false };
+        let mut retries = Vec::new();
+        for (index, _) in open.states.iter().enumerate().filter(|(_, state)| !state.done) {
+            open.left += 1;
+            match latest[index] {
+                // The exact time is gone with its owner: the delay's upper bound is what it may have been.
+                Some((number, end, _)) => {
+                    let due = (end + judge::backoff(&self.settings.retry, number, 1.0)).saturating_sub(now.wall) + now.mono;
+                    retries.push((due, index as u32));
+                }
+                None => open.fresh.push_back(index as u32),
+            }
+        }
+        if !open.fresh.is_empty() {
+            match self.turns.iter_mut().find(|(run, _)| *run == open.parcel.run) {
+                Some((_, slots)) => slots.push_back(slot),
+                None => self.turns.push_back((open.parcel.run.clone(), VecDeque::from([slot]))),
+            }
+        }
+        self.parcels.insert(slot, open);
+        for (due, index) in retries {
+            self.retry(due, Candidate { slot, index });
+        }
+        slot
+    }
+
+    fn retry(&mut self, due: u64, candidate: Candidate) {
+        self.retries.insert((due, candidate));
+        if let Some(open) = self.parcels.get_mut(&candidate.slot) {
+            open.states[candidate.index as usize].retry_at = Some(due);
+        }
+    }
+
+    /// What to do at `now`.
+    pub fn next(&mut self, now: Now) -> Next {
+        if !self.lease.allows_sending(now) {
+            return Next::Lost;
+        }
+        if self.dead || self.stopping {
+            return match (self.in_flight, self.dead) {
+                (0, true) => Next::Dead,
+                (0, false) => Next::Empty,
+                _ => self.beat_or(Next::Answer, now),
+            };
+        }
+        if now.mono >= self.beat_at {
+            return Next::Beat;
+        }
+        if self.in_flight >= self.settings.concurrency {
+            return self.beat_or(Next::Answer, now);
+        }
+        let Some(candidate) = self.candidate(now) else {
+            return match (self.retries.first(), self.in_flight) {
+                (Some((due, _)), _) => self.beat_or(Next::Until(*due), now),
+                (None, 0) => Next::Empty,
+                (None, _) => self.beat_or(Next::Answer, now),
+            };
+        };
+        if now.mono < self.quiet_until {
+            return self.beat_or(Next::Until(self.quiet_until), now);
+        }
+        match self.circuit.closed_until(now.mono) {
+            None => {}
+            Some(u64::MAX) => return self.beat_or(Next::Answer, now),
+            Some(at) => return self.beat_or(Next::Until(at), now),
+        }
+        match self.permits.ready(now) {
+            Ready::Now if self.parcels[&candidate.slot].loaded => Next::Send(candidate),
+            Ready::Now => Next::Load(candidate.slot),
+            Ready::At(at) => self.beat_or(Next::Until(at), now),
+            Ready::AfterResponse => self.beat_or(Next::Answer, now),
+            Ready::AfterHeartbeat => Next::Beat,
+        }
+    }
+
+    /// Waiting must end in time for the heartbeat.
+    fn beat_or(&self, next: Next, now: Now) -> Next {
+        match next {
+            _ if now.mono >= self.beat_at => Next::Beat,
+            Next::Until(at) => Next::Until(at.min(self.beat_at)),
+            Next::Answer => Next::Until(self.beat_at),
+            other => other,
+        }
+    }
+
+    /// Which delivery would go: the probe while the circuit is open, else a retry that is due, else the next fresh one of the run
+    /// whose turn it is.
+    fn candidate(&mut self, now: Now) -> Option<Candidate> {
+        if let (true, Some(probe)) = (self.circuit.is_open(), self.probe) {
+            return Some(probe);
+        }
+        if let Some((due, candidate)) = self.retries.first() {
+            if *due <= now.mono {
+                return Some(*candidate);
+            }
+        }
+        while let Some((_, slots)) = self.turns.front_mut() {
+            while let Some(slot) = slots.front().copied() {
+                match self.parcels.get(&slot).and_then(|open| open.fresh.front()) {
+                    Some(index) => return Some(Candidate { slot, index: *index }),
+                    None => slots.pop_front(),
+                };
+            }
+            self.turns.pop_front();
+        }
+        None
+    }
+
+    /// The rows of a parcel are at hand.
+    pub fn loaded(&mut self, slot: Slot) {
+        if let Some(open) = self.parcels.get_mut(&slot) {
+            open.loaded = true;
+        }
+    }
+
+    /// Takes the permits for a candidate and gives the right to send it.
+    pub fn start(&mut self, candidate: Candidate, now: Now) -> Grant {
+        self.permits.take(now);
+        self.circuit.sent();
+        self.in_flight += 1;
+        self.forget(candidate);
+        let open = self.parcels.get_mut(&candidate.slot).expect("a candidate's parcel is open");
+        open.in_flight += 1;
+        let state = &mut open.states[candidate.index as usize];
+        state.attempts += 1;
+        if state.first_started == 0 {
+            state.first_started = now.wall;
+        }
+        Grant { candidate, number: state.attempts, started: now }
+    }
+
+    /// Takes a candidate off the lists; the run whose turn it was goes to the back.
+    fn forget(&mut self, candidate: Candidate) {
+        if let Some(open) = self.parcels.get_mut(&candidate.slot) {
+            if let Some(due) = open.states[candidate.index as usize].retry_at.take() {
+                self.retries.remove(&(due, candidate));
+            }
+            if open.fresh.front() == Some(&candidate.index) {
+                open.fresh.pop_front();
+                if self.turns.len() > 1 {
+                    self.turns.rotate_left(1);
+                }
+            }
+        }
+    }
+
+    /// A candidate that cannot be sent because it does not render: it is done, without a permit.
+    pub fn unsendable(&mut self, candidate: Candidate, now: Now) -> AttemptRecord {
+        self.forget(candidate);
+        if self.probe == Some(candidate) {
+            self.probe = None;
+        }
+        let open = self.parcels.get_mut(&candidate.slot).expect("a candidate's parcel is open");
+        open.left -= 1;
+        let state = &mut open.states[candidate.index as usize];
+        state.attempts += 1;
+        state.done = true;
+        AttemptRecord {
+            index: candidate.index,
+            number: state.attempts,
+            status: None,
+            started_ms: now.wall / 1000,
+            duration_ms: 0,
+            last: true,
+            uncertain: false,
+            by_hand: open.parcel.again.is_some(),
+            succeeded: None,
+        }
+    }
+
+    /// An exchange has ended. `rows` is what the request carried, `chance` a number in 0..1 for the jitter.
+    pub fn answered(&mut self, grant: Grant, verdict: &Verdict, rows: u64, now: Now, chance: f64) -> AttemptRecord {
+        let Grant { candidate, number, started } = grant;
+        self.in_flight -= 1;
+        match verdict.status.is_none() && !verdict.uncertain {
+            true => self.permits.cancel(),
+            false => self.permits.give_back(now),
+        }
+        if let Some(seconds) = verdict.retry_after_seconds {
+            let wait = (seconds * 1e6) as u64;
+            self.quiet_until = self.quiet_until.max(now.mono + wait);
+            self.paused_until_wall = self.paused_until_wall.max(now.wall + wait);
+        }
+        let opened = match verdict.destination_down {
+            true => self.circuit.failed(now.mono),
+            false => {
+                self.circuit.answered();
+                self.probe = None;
+                false
+            }
+        };
+        if opened && self.probe.is_none() {
+            self.probe = Some(candidate);
+        }
+        let last = !self.may_retry(candidate, verdict, number, now);
+        let open = self.parcels.get_mut(&candidate.slot).expect("a parcel stays open while a delivery is on its way");
+        open.in_flight -= 1;
+        if last {
+            open.states[candidate.index as usize].done = true;
+            open.left -= 1;
+            if self.probe == Some(candidate) {
+                self.dead = self.settings.ends_when_dead && self.circuit.is_open();
+                self.probe = None;
+            }
+        } else {
+            let own = judge::backoff(&self.settings.retry, number, chance);
+            let asked = verdict.retry_after_seconds.map_or(0, |s| (s * 1e6) as u64 + (chance * 1e6) as u64);
+            self.retry(now.mono + own.max(asked), candidate);
+        }
+        AttemptRecord {
+            index: candidate.index,
+            number,
+            status: verdict.status,
+            started_ms: started.wall / 1000,
+            duration_ms: now.mono.saturating_sub(started.mono).div_ceil(1000),
+            last,
+            uncertain: verdict.uncertain,
+            by_hand: self.parcels[&candidate.slot].parcel.again.is_some(),
+            succeeded: (verdict.class == Class::Success && verdict.succeeded < rows).then_some(verdict.succeeded as u32),
+        }
+    }
+
+    fn may_retry(&self, candidate: Candidate, verdict: &Verdict, number: u32, now: Now) -> bool {
+        let state = &self.parcels[&candidate.slot].states[candidate.index as usize];
+        let retry = &self.settings.retry;
+        let in_time = now.wall.saturating_sub(state.first_started) < retry.give_up_after_seconds * 1_000_000;
+        verdict.retryable && retry.max_attempts.is_none_or(|most| number < most) && in_time
+    }
+
+    /// The lane's document was written at `begun` (the time before the write).
+    pub fn beaten(&mut self, begun: Now) {
+        self.lease.renewed(begun);
+        self.beat_at = begun.mono + HEARTBEAT;
+    }
+
+    /// The permits, for the lane's document.
+    pub fn permits(&mut self) -> &mut Permits {
+        &mut self.permits
+    }
+
+    /// The lane's document as the owner writes it at `now`.
+    pub fn document(&mut self, now: Now, timeout: u64, paused_until: u64, release: bool) -> Tokens {
+        lease::write(&self.lease, &mut self.permits, now, timeout, paused_until, release)
+    }
+
+    /// How many parcels have deliveries that were never tried.
+    pub fn fresh_parcels(&self) -> usize {
+        self.turns.iter().map(|(_, slots)| slots.len()).sum()
+    }
+
+    /// Until when Retry-After holds the lane, wall clock.
+    pub fn paused_until(&self) -> u64 {
+        self.paused_until_wall
+    }
+
+    /// Starts nothing more; what is on its way is waited for.
+    pub fn stop(&mut self) {
+        self.stopping = true;
+    }
+
+    /// Requests on their way.
+    pub fn in_flight(&self) -> u32 {
+        self.in_flight
+    }
+
+    /// The longest a request may take, microseconds.
+    pub fn timeout(&self) -> u64 {
+        self.settings.timeout
+    }
+
+    /// Why nothing is sent at `now`, for a person, where it is the destination's doing.
+    pub fn waits_for(&self, now: Now) -> Option<Waiting> {
+        if let Circuit::Open { probe_at, .. } = self.circuit {
+            return Some(Waiting::Down(probe_at.saturating_sub(now.mono)));
+        }
+        let asked = self.paused_until_wall.saturating_sub(now.wall);
+        (asked > 0).then_some(Waiting::RetryAfter(asked))
+    }
+
+    /// A parcel.
+    pub fn parcel(&self, slot: Slot) -> &Rc<Parcel> {
+        &self.parcels[&slot].parcel
+    }
+
+    /// Whether a parcel's rows can be dropped: nothing fresh is left in it and nothing on its way. They are asked for again when a
+    /// retry is due.
+    pub fn unload_idle(&mut self, slot: Slot) -> bool {
+        match self.parcels.get_mut(&slot) {
+            Some(open) if open.fresh.is_empty() && open.in_flight == 0 => {
+                open.loaded = false;
+                true
+            }
+            Some(_) => false,
+            None => true,
+        }
+    }
+
+    /// Whether every delivery of a parcel is done.
+    pub fn is_done(&self, slot: Slot) -> bool {
+        self.parcels.get(&slot).is_none_or(|open| open.left == 0)
+    }
+
+    /// Takes a parcel that is done and recorded out of the pump.
+    pub fn remove(&mut self, slot: Slot) -> Option<(Key, Rc<Parcel>)> {
+        self.parcels.remove(&slot).map(|open| (open.key, open.parcel))
+    }
+
+    /// Whether the pump has this backlog entry.
+    pub fn has(&self, key: &Key) -> bool {
+        self.parcels.values().any(|open| open.key == *key)
+    }
+
+    /// How long the next attempt of any delivery is away, if none is due and none on its way.
+    pub fn next_retry(&self) -> Option<u64> {
+        self.retries.first().map(|(due, _)| *due)
+    }
+
+    /// How many deliveries wait for a retry.
+    pub fn waiting(&self) -> usize {
+        self.retries.len()
+    }
+}
+
+/// What a lane waits for, with microseconds left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waiting {
+    /// The destination is down; a probe goes then.
+    Down(u64),
+    /// The destination asked for it.
+    RetryAfter(u64),
+}

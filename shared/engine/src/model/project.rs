@@ -1,0 +1,39 @@
+//! The whole of a penstock.yaml, as types that cannot be wrong.
+
+use super::{credential::Credential, destination::Destination, export::Export, name::Name, source::Model};
+use std::collections::BTreeMap;
+
+/// Whose project it is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Organization {
+    /// Its name in documents; `default` unless given.
+    pub id: Name,
+    /// Its label; what `{{organization_name}}` shows.
+    pub name: String,
+    /// How long deliveries and attempts are kept, days.
+    pub retention_days: u32,
+}
+
+/// A project whose references all hold.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Project {
+    /// Whose it is.
+    pub organization: Organization,
+    /// By name.
+    pub credentials: BTreeMap<Name, Credential>,
+    /// By name.
+    pub destinations: BTreeMap<Name, Destination>,
+    /// By name.
+    pub models: BTreeMap<Name, Model>,
+    /// By name.
+    pub exports: BTreeMap<Name, Export>,
+}
+
+/// One thing that is wrong with a document.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// Where: the keys from the top, as in `destinations.crm.actions.add.url`; list places as `fields[2].from`.
+    pub path: String,
+    /// What is wrong and what to do; a lowercase fragment.
+    pub message: String,
+}

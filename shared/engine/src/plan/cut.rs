@@ -1,0 +1,254 @@
+//! Cutting changes into deliveries and deliveries into parcels, in one pass with bounded memory.
+
+use super::block::{self, Directory, Place, PlannedRow};
+use super::{DEADLINE_SECONDS, PARCEL_BYTES, PARCEL_DELIVERIES, PARCEL_SECONDS};
+use crate::model::action::{ActionName, BatchMode};
+use crate::model::change::{Change, ChangeKind, DeltaRow, Entry, EntryState};
+use crate::shape::{Compiled, Occasion};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::collections::HashMap;
+use std::io::{self, Write};
+
+/// Rows that wait in unfinished groups, all groups together; beyond it all are sent as they are.
+const GROUPED_ROWS: usize = 100_000;
+/// Settled rows of a block.
+const SETTLED_ROWS: usize = 10_000;
+
+/// What a plan holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Totals {
+    /// Rows by kind of change, those of actions that are on only (HT-19).
+    pub added: u64,
+    /// Likewise.
+    pub changed: u64,
+    /// Likewise.
+    pub removed: u64,
+    /// Requests.
+    pub deliveries: u64,
+    /// Rows that are taken as they are, without being sent.
+    pub settled: u64,
+    /// Rows that the limits leave no time for; the next run finds them again.
+    pub left: u64,
+}
+
+impl Totals {
+    /// All rows that change something.
+    pub fn rows(&self) -> u64 {
+        self.added + self.changed + self.removed
+    }
+}
+
+/// How a plan is cut.
+#[derive(Clone, Copy, Debug)]
+pub struct Options<'a> {
+    /// The run's id and start; the delivery part is filled in.
+    pub run: &'a str,
+    /// RFC 3339.
+    pub started_at: &'a str,
+    /// Requests a second that the limits allow; `None`: unlimited.
+    pub rate: Option<f64>,
+    /// Take all changes as delivered (`--adopt`, `first_run: skip`).
+    pub settle_all: bool,
+}
+
+/// Cuts changes as they come; writes blocks to `out` as they fill.
+pub struct Cutter<'a, W> {
+    compiled: &'a Compiled,
+    names: &'a [String],
+    options: Options<'a>,
+    out: W,
+    offset: u64,
+    lots: [Lot; 3],
+    settled: Vec<DeltaRow>,
+    settled_blocks: Vec<(u64, u64)>,
+    totals: Totals,
+    most_deliveries: u64,
+    parcel_deliveries: usize,
+}
+
+/// What is open of one action.
+#[derive(Default)]
+struct Lot {
+    open: Vec<Vec<PlannedRow>>,
+    open_bytes: usize,
+    open_rows: u64,
+    /// Unfinished groups, each with its number in the order of first rows, so that the plan is the same each time.
+    groups: HashMap<String, (u64, Vec<PlannedRow>)>,
+    groups_begun: u64,
+    grouped_rows: usize,
+    places: Vec<Place>,
+}
+
+impl<'a, W: Write> Cutter<'a, W> {
+    /// A cutter that writes to `out`, which is at its beginning.
+    pub fn new(compiled: &'a Compiled, names: &'a [String], options: Options<'a>, out: W) -> Cutter<'a, W> {
+        let within = |seconds: f64, most: usize| options.rate.map_or(most, |rate| ((rate * seconds) as usize).clamp(1, most));
+        Cutter {
+            compiled,
+            names,
+            options,
+            out,
+            offset: 0,
+            lots: Default::default(),
+            settled: Vec::new(),
+            settled_blocks: Vec::new(),
+            totals: Totals::default(),
+            most_deliveries: options.rate.map_or(u64::MAX, |rate| ((rate * DEADLINE_SECONDS) as u64).max(1)),
+            parcel_deliveries: within(PARCEL_SECONDS, PARCEL_DELIVERIES),
+        }
+    }
+
+    /// Takes a change.
+    pub fn push(&mut self, change: Change) -> io::Result<()> {
+        let action = match change.kind {
+            ChangeKind::Added => ActionName::Add,
+            ChangeKind::Changed => ActionName::Update,
+            ChangeKind::Removed => ActionName::Remove,
+        };
+        let Some(compiled) = self.compiled.action(action).filter(|_| !self.options.settle_all) else {
+            return self.settle(change);
+        };
+        if self.totals.deliveries >= self.most_deliveries {
+            self.totals.left += 1;
+            return Ok(());
+        }
+        match change.kind {
+            ChangeKind::Added => self.totals.added += 1,
+            ChangeKind::Changed => self.totals.changed += 1,
+            ChangeKind::Removed => self.totals.removed += 1,
+        }
+        let row = PlannedRow {
+            key: change.key,
+            key_hash: change.key_hash,
+            row_hash: change.row_hash,
+            fields: change.fields,
+            previous: (change.kind == ChangeKind::Changed).then_some(change.before.and_then(|entry| entry.fields)).flatten(),
+        };
+        let size = match compiled.action.batch {
+            BatchMode::Individual => return self.deliver(action, vec![row]),
+            BatchMode::Batched(size) => size as usize,
+        };
+        let group = match compiled.groups {
+            false => String::new(),
+            true => {
+                let occasion = Occasion { run: self.options.run, started_at: self.options.started_at, delivery: "" };
+                match self.compiled.group_of(action, self.names, &row, occasion) {
+                    Ok(group) => group,
+                    // It stands alone, so that only it is found invalid when it is rendered.
+                    Err(_) => return self.deliver(action, vec![row]),
+                }
+            }
+        };
+        self.group(action, group, row, size)
+    }
+
+    fn group(&mut self, action: ActionName, group: String, row: PlannedRow, size: usize) -> io::Result<()> {
+        let lot = &mut self.lots[action as usize];
+        lot.grouped_rows += 1;
+        let begun = &mut lot.groups_begun;
+        let (_, rows) = lot.groups.entry(group.clone()).or_insert_with(|| {
+            *begun += 1;
+            (*begun, Vec::new())
+        });
+        rows.push(row);
+        if rows.len() >= size {
+            let rows = lot.groups.remove(&group).map(|(_, rows)| rows).unwrap_or_default();
+            lot.grouped_rows -= rows.len();
+            return self.deliver(action, rows);
+        }
+        if lot.grouped_rows > GROUPED_ROWS {
+            return self.end_groups(action);
+        }
+        Ok(())
+    }
+
+    fn end_groups(&mut self, action: ActionName) -> io::Result<()> {
+        let lot = &mut self.lots[action as usize];
+        lot.grouped_rows = 0;
+        let mut groups: Vec<(u64, Vec<PlannedRow>)> = std::mem::take(&mut lot.groups).into_values().collect();
+        groups.sort_by_key(|(number, _)| *number);
+        groups.into_iter().try_for_each(|(_, rows)| self.deliver(action, rows))
+    }
+
+    fn deliver(&mut self, action: ActionName, rows: Vec<PlannedRow>) -> io::Result<()> {
+        let bytes: usize = rows.iter().map(weight).sum();
+        if self.lots[action as usize].open_bytes + bytes > PARCEL_BYTES {
+            self.end_parcel(action)?;
+        }
+        let lot = &mut self.lots[action as usize];
+        lot.open_bytes += bytes;
+        lot.open_rows += rows.len() as u64;
+        lot.open.push(rows);
+        self.totals.deliveries += 1;
+        if lot.open.len() >= self.parcel_deliveries {
+            self.end_parcel(action)?;
+        }
+        Ok(())
+    }
+
+    fn end_parcel(&mut self, action: ActionName) -> io::Result<()> {
+        let lot = &mut self.lots[action as usize];
+        if lot.open.is_empty() {
+            return Ok(());
+        }
+        let block = block::pack(&lot.open);
+        let place =
+            Place { number: 0, action, offset: self.offset, length: block.len() as u64, deliveries: lot.open.len() as u32, rows: lot.open_rows };
+        lot.places.push(place);
+        lot.open.clear();
+        (lot.open_bytes, lot.open_rows) = (0, 0);
+        self.offset += block.len() as u64;
+        self.out.write_all(&block)
+    }
+
+    /// Takes a change as it is: the snapshot has it from now on, nothing is sent (semantics.md 3).
+    fn settle(&mut self, change: Change) -> io::Result<()> {
+        let removed = change.kind == ChangeKind::Removed;
+        let state = if removed { EntryState::Gone } else { EntryState::Skipped };
+        let fields = (!removed).then_some(change.fields);
+        let entry = Entry { state, row_hash: change.row_hash, fields, uncertain: None };
+        self.settled.push(DeltaRow { key_hash: change.key_hash, key: change.key, entry });
+        self.totals.settled += 1;
+        if self.settled.len() >= SETTLED_ROWS { self.end_settled() } else { Ok(()) }
+    }
+
+    fn end_settled(&mut self) -> io::Result<()> {
+        if self.settled.is_empty() {
+            return Ok(());
+        }
+        let block = block::pack_settled(&self.settled);
+        self.settled.clear();
+        self.settled_blocks.push((self.offset, block.len() as u64));
+        self.offset += block.len() as u64;
+        self.out.write_all(&block)
+    }
+
+    /// Ends the plan: writes what is open and the directory, and numbers the parcels in the order of sending.
+    pub fn finish(mut self) -> io::Result<(W, Directory, Totals)> {
+        for action in ActionName::ALL {
+            self.end_groups(action)?;
+            self.end_parcel(action)?;
+        }
+        self.end_settled()?;
+        let mut parcels: Vec<Place> = self.lots.into_iter().flat_map(|lot| lot.places).collect();
+        parcels.iter_mut().enumerate().for_each(|(number, place)| place.number = number as u32);
+        let directory = Directory { field_names: self.names.to_vec(), parcels, settled: self.settled_blocks };
+        block::write_directory(&mut self.out, &directory)?;
+        Ok((self.out, directory, self.totals))
+    }
+}
+
+/// Roughly the bytes that a row takes unpacked.
+fn weight(row: &PlannedRow) -> usize {
+    fn of(value: &Value) -> usize {
+        match value {
+            Value::String(text) => text.len() + 3,
+            Value::Array(items) => items.iter().map(of).sum::<usize>() + 2,
+            Value::Object(members) => members.iter().map(|(name, value)| name.len() + 4 + of(value)).sum::<usize>() + 2,
+            _ => 6,
+        }
+    }
+    let previous: usize = row.previous.iter().flatten().map(of).sum();
+    80 + row.key.len() + row.fields.iter().map(of).sum::<usize>() + previous
+}

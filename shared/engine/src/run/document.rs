@@ -1,0 +1,166 @@
+//! The document of a run, and of what it pinned.
+
+use crate::keys;
+use crate::model::name::Name;
+use crate::plan::cut::Totals;
+use crate::port::{Document, Expect, Index, IndexEntry, PortError, Store};
+use crate::shape::Shape;
+use serde::{Deserialize, Serialize};
+
+/// Where a run stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// Its plan is being written.
+    Planning,
+    /// Its parcels are in the backlog.
+    Delivering,
+    /// A guard wants a person's approval; nothing was sent.
+    Held,
+    /// Every row was delivered.
+    Succeeded,
+    /// Some rows are invalid or were not delivered.
+    CompletedWithErrors,
+    /// Nothing was delivered.
+    Failed,
+    /// Stopped by a person; what was delivered counts.
+    Canceled,
+}
+
+impl Status {
+    /// The word that documents use.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Status::Planning => "planning",
+            Status::Delivering => "delivering",
+            Status::Held => "held",
+            Status::Succeeded => "succeeded",
+            Status::CompletedWithErrors => "completed_with_errors",
+            Status::Failed => "failed",
+            Status::Canceled => "canceled",
+        }
+    }
+}
+
+/// What became of a run's rows (semantics.md 12).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RowCounts {
+    /// Accepted.
+    pub delivered: u64,
+    /// Refused by the API.
+    pub rejected: u64,
+    /// Never sent: our check, when they were read or when they were rendered.
+    pub invalid: u64,
+    /// Not delivered; the next run finds them again.
+    pub pending: u64,
+    /// Not delivered, and left alone until they change.
+    pub given_up: u64,
+}
+
+/// What became of a run's deliveries.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeliveryCounts {
+    /// Accepted.
+    pub succeeded: u64,
+    /// Tried, or found unsendable, and not accepted.
+    pub failed: u64,
+}
+
+/// A row that was never sent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InvalidRow {
+    /// Where it stands in the source, or in which delivery.
+    pub place: String,
+    /// Its key, where it can be read.
+    pub key: Option<String>,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+/// So many invalid rows are listed; all are counted.
+pub const LISTED_INVALID_ROWS: usize = 100;
+
+/// A run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Run {
+    /// `run_…`
+    pub id: String,
+    /// Its export.
+    pub export: Name,
+    /// Its destination.
+    pub destination: Name,
+    /// Where it stands.
+    pub status: Status,
+    /// Unix microseconds; the frozen "now" of its templates.
+    pub started_at: u64,
+    /// Unix microseconds.
+    pub finished_at: Option<u64>,
+    /// The pinned shape.
+    pub shape_version: String,
+    /// Changes with the fields or the key.
+    pub mapping_version: String,
+    /// The object with its rows.
+    pub object: String,
+    /// The names of the rows' fields.
+    pub field_names: Vec<String>,
+    /// How many parcels it has.
+    pub parcels: u32,
+    /// What its plan holds.
+    pub totals: Totals,
+    /// Rows of the source that were found invalid when it was read.
+    pub invalid_rows: u64,
+    /// The first of them, and of those that did not render.
+    pub invalid: Vec<InvalidRow>,
+    /// Why it is held or has failed.
+    pub reason: Option<String>,
+    /// What became of its rows, when it has ended.
+    pub rows: RowCounts,
+    /// What became of its deliveries.
+    pub deliveries: DeliveryCounts,
+    /// Requests tried.
+    pub attempts: u64,
+    /// What the source was when it was read.
+    pub source_version: Option<String>,
+    /// How often it was finished: once, and once more for each redelivery.
+    pub finishes: u32,
+}
+
+impl Run {
+    /// RFC 3339.
+    pub fn started_at_text(&self) -> String {
+        crate::time::rfc3339(self.started_at)
+    }
+}
+
+/// Reads a run.
+pub async fn read<S: Store>(store: &S, organization: &Name, run: &str, now: u64) -> Result<Option<(Run, u64)>, PortError> {
+    let Some(stored) = store.get(&keys::run(organization, run), now).await? else { return Ok(None) };
+    let parsed = serde_json::from_slice(&stored.body).map_err(|e| PortError::Failed(format!("the document of {run} cannot be read: {e}")))?;
+    Ok(Some((parsed, stored.version)))
+}
+
+/// Writes a run, listed under its export.
+pub async fn write<S: Store>(store: &S, organization: &Name, run: &Run, expect: Expect, now: u64) -> Result<u64, PortError> {
+    let entry = IndexEntry {
+        index: Index::First,
+        partition: format!("{organization}#runs#{}", run.export),
+        sort: format!("{:020}", run.started_at),
+        summary: run.id.clone(),
+    };
+    let body = serde_json::to_vec(run).expect("plain data always serializes");
+    store.put(&keys::run(organization, &run.id), Document { body, expires_at: None, index: vec![entry] }, expect, now).await
+}
+
+/// Pins a shape.
+pub async fn pin<S: Store>(store: &S, organization: &Name, export: &Name, shape: &Shape, now: u64) -> Result<(), PortError> {
+    let body = serde_json::to_vec(shape).expect("plain data always serializes");
+    let key = keys::pinned(organization, export, &shape.version());
+    store.put(&key, Document { body, ..Document::default() }, Expect::Any, now).await.map(drop)
+}
+
+/// What a run pinned.
+pub async fn read_shape<S: Store>(store: &S, organization: &Name, run: &Run, now: u64) -> Result<Shape, PortError> {
+    let key = keys::pinned(organization, &run.export, &run.shape_version);
+    let stored = store.get(&key, now).await?.ok_or_else(|| PortError::Missing(format!("what {} pinned", run.id)))?;
+    serde_json::from_slice(&stored.body).map_err(|e| PortError::Failed(format!("what {} pinned cannot be read: {e}", run.id)))
+}

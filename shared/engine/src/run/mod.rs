@@ -1,0 +1,8 @@
+//! Runs: one execution of an export, from its plan to the snapshot that remembers it.
+
+pub mod begin;
+pub mod document;
+pub mod finish;
+pub mod outcome;
+pub mod progress;
+pub mod state;

@@ -1,0 +1,56 @@
+//! The contract, run over every backend.
+
+use std::cell::RefCell;
+
+use backend_embedded::{DataDir, EmbeddedObjects, EmbeddedStore};
+use tests::contract::{objects_contract, store_contract};
+use tests::memory::{MemoryObjects, MemoryStore};
+
+/// New data directories, kept until the test ends.
+#[derive(Default)]
+struct Directories(RefCell<Vec<tempfile::TempDir>>);
+
+impl Directories {
+    fn open(&self) -> DataDir {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = DataDir::open(folder.path().join("data")).unwrap();
+        self.0.borrow_mut().push(folder);
+        dir
+    }
+
+    fn store(&self) -> EmbeddedStore {
+        self.open().store().unwrap()
+    }
+
+    fn objects(&self) -> EmbeddedObjects {
+        self.open().objects().unwrap()
+    }
+}
+
+#[tokio::test]
+async fn the_store_in_memory_keeps_the_contract() {
+    store_contract(MemoryStore::new).await;
+}
+
+#[tokio::test]
+async fn the_objects_in_memory_keep_the_contract() {
+    objects_contract(MemoryObjects::new).await;
+}
+
+#[tokio::test]
+async fn the_embedded_store_keeps_the_contract() {
+    let directories = Directories::default();
+    store_contract(|| directories.store()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_embedded_store_keeps_the_contract_on_several_threads() {
+    let directories = Directories::default();
+    store_contract(|| directories.store()).await;
+}
+
+#[tokio::test]
+async fn the_embedded_objects_keep_the_contract() {
+    let directories = Directories::default();
+    objects_contract(|| directories.objects()).await;
+}
