@@ -1,4 +1,113 @@
-//! The executable.
-mod project;
+//! The executable `penstock`: it wires the engine to files, sockets and a terminal. What happens is decided in `engine`.
 
-fn main() {}
+mod args;
+mod chance;
+mod clock;
+mod failure;
+mod look;
+mod plan;
+mod plan_file;
+mod planning;
+mod progress;
+mod project;
+mod receive;
+mod redeliver;
+mod run;
+mod sample;
+mod site;
+mod summary;
+
+use args::{Cli, Command, Global};
+use clap::Parser;
+use engine::model::project::Problem;
+use engine::model::source::Model;
+use failure::{Failure, USAGE};
+use std::path::Path;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { USAGE } else { 0 });
+        }
+    };
+    match execute(&cli) {
+        Ok(status) => ExitCode::from(status),
+        Err(failure) => {
+            match cli.global.json {
+                true => println!("{}", failure.to_json()),
+                false => eprintln!("penstock: {}", failure.message),
+            }
+            ExitCode::from(failure.status)
+        }
+    }
+}
+
+fn execute(cli: &Cli) -> Result<u8, Failure> {
+    let global = &cli.global;
+    match &cli.command {
+        Command::Init { dir } => {
+            let starter = project::init(dir).map_err(Failure::new)?;
+            match global.json {
+                true => println!("{}", serde_json::json!({"files": starter.files})),
+                false => print!("{starter}"),
+            }
+            Ok(0)
+        }
+        Command::Validate => validate(global),
+        Command::Receive(args) => receive::run(args, global.json, global.quiet).map(|()| 0).map_err(Failure::new),
+        Command::Render { action, row, sample } => sample::render(global, action, row.as_deref(), sample.as_deref()),
+        command => {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            let runtime = runtime.map_err(|e| Failure::new(format!("the runtime cannot start: {e}")))?;
+            runtime.block_on(dispatch(global, command))
+        }
+    }
+}
+
+/// The commands that wait for something.
+async fn dispatch(global: &Global, command: &Command) -> Result<u8, Failure> {
+    match command {
+        Command::Plan { export, out, full } => plan::plan(global, export, out.as_deref(), *full).await,
+        Command::Run(args) => run::run(global, args).await,
+        Command::Test { destination, sample, export, action } => {
+            sample::test(global, destination, sample.as_deref(), export.as_deref(), action.as_deref()).await
+        }
+        Command::Runs { id, export, limit } => look::runs(global, id.as_deref(), export.as_deref(), *limit).await,
+        Command::Deliveries(args) => look::deliveries(global, args).await,
+        Command::Attempts(args) => look::attempts(global, args).await,
+        Command::Redeliver { look, yes } => redeliver::redeliver(global, look, *yes).await,
+        Command::Init { .. } | Command::Validate | Command::Receive(_) | Command::Render { .. } => {
+            unreachable!("these do not wait, and were done before")
+        }
+    }
+}
+
+fn validate(global: &Global) -> Result<u8, Failure> {
+    let sound = project::validate(&global.project, check_columns)?;
+    match global.json {
+        true => println!("{}", sound.to_json()),
+        false => println!("{}", sound.sentence(&global.project)),
+    }
+    Ok(0)
+}
+
+/// Whether a model's rows are there and have the columns that the project uses.
+fn check_columns(folder: &Path, model: &Model, uses: &[project::ColumnUse]) -> Vec<Problem> {
+    let source = site::source(folder, model);
+    match rows::sample(&source, &model.primary_key, &[], 1) {
+        Ok(sample) => uses
+            .iter()
+            .filter(|used| !sample.columns.is_empty() && !sample.columns.contains(&used.column))
+            .map(|used| Problem {
+                path: used.path.clone(),
+                message: format!("the rows have no column `{}`: they have {}", used.column, sample.columns.join(", ")),
+            })
+            .collect(),
+        Err(error) => {
+            vec![Problem { path: format!("models.{}.source.path", model.id), message: error.to_string() }]
+        }
+    }
+}

@@ -394,12 +394,16 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("seen.ndjson");
         while_serving(quiet(Record::File(file.clone())), |address| async move {
-            let request = b"POST /members?x=1 HTTP/1.1\r\nHost: a\r\nX-Two: 1\r\nX-Two: 2\r\nContent-Length: 7\r\nConnection: close\r\n\r\n{\"a\":1}";
+            let request =
+                b"POST /members?x=1 HTTP/1.1\r\nHost: a\r\nX-Two: 1\r\nX-Two: 2\r\nContent-Length: 7\r\nConnection: close\r\n\r\n{\"a\":1}";
             let answer = ask(address, request).await;
             assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("{\"ok\":true}"), "{answer}");
             let seen = lines(&folder.path().join("seen.ndjson"));
             assert_eq!(seen.len(), 1);
-            assert_eq!((&seen[0]["method"], &seen[0]["url"], &seen[0]["body"]), (&"POST".into(), &"/members?x=1".into(), &"{\"a\":1}".into()));
+            assert_eq!(
+                (&seen[0]["method"], &seen[0]["url"], &seen[0]["body"]),
+                (&"POST".into(), &"/members?x=1".into(), &"{\"a\":1}".into())
+            );
             assert_eq!(seen[0]["headers"]["x-two"], "1, 2");
             let at = seen[0]["at"].as_str().unwrap();
             assert!(at.parse::<Timestamp>().is_ok() && at.len() == "2026-01-01T00:00:00.000000Z".len(), "{at}");

@@ -214,9 +214,7 @@ impl Objects for MemoryObjects {
         // A folder cannot be a file: what one disk refuses is refused here too.
         let above = |longer: &str, shorter: &str| longer.strip_prefix(shorter).is_some_and(|rest| rest.starts_with('/'));
         if objects.keys().any(|other| above(other, name) || above(name, other)) {
-            return Err(PortError::Failed(format!(
-                "object {name}: a name cannot be both an object and the start of another one's path"
-            )));
+            return Err(PortError::Failed(format!("object {name}: a name cannot be both an object and the start of another one's path")));
         }
         objects.insert(name.to_owned(), bytes);
         Ok(())
@@ -243,8 +241,7 @@ impl Objects for MemoryObjects {
         }
         let place = |at: u64| usize::try_from(at).unwrap_or(usize::MAX);
         let part = bytes.get(place(range.start)..place(range.end));
-        part.map(<[u8]>::to_vec)
-            .ok_or_else(|| PortError::Missing(format!("bytes {}..{} of object {name}", range.start, range.end)))
+        part.map(<[u8]>::to_vec).ok_or_else(|| PortError::Missing(format!("bytes {}..{} of object {name}", range.start, range.end)))
     }
 
     async fn local(&self, name: &str) -> Result<PathBuf, PortError> {
@@ -276,8 +273,7 @@ impl Objects for MemoryObjects {
 }
 
 fn check_name(name: &str) -> Result<(), PortError> {
-    let is_segment =
-        |segment: &str| !matches!(segment, "" | "." | "..") && segment.len() <= 200 && segment.bytes().all(is_name_byte);
+    let is_segment = |segment: &str| !matches!(segment, "" | "." | "..") && segment.len() <= 200 && segment.bytes().all(is_name_byte);
     if name.len() <= 900 && name.split('/').all(is_segment) {
         return Ok(());
     }

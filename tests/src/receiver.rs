@@ -365,7 +365,10 @@ mod tests {
         assert!(ask(&receiver, POST).unwrap().starts_with("HTTP/1.1 200 "));
         let seen = receiver.requests();
         assert_eq!((seen.len(), receiver.connections()), (2, 2));
-        assert_eq!((seen[1].method.as_str(), seen[1].path_and_query.as_str(), seen[1].json()["id"].as_u64()), ("POST", "/members?x=1", Some(1)));
+        assert_eq!(
+            (seen[1].method.as_str(), seen[1].path_and_query.as_str(), seen[1].json()["id"].as_u64()),
+            ("POST", "/members?x=1", Some(1))
+        );
         assert!(seen[0].at <= seen[1].at);
     }
 

@@ -3,6 +3,7 @@
 
 mod check;
 mod environment;
+mod fields;
 mod init;
 mod json;
 mod report;
@@ -12,12 +13,12 @@ mod yaml;
 #[cfg(test)]
 mod tests;
 
-pub use check::{ColumnUse, Sound, check_rows, validate};
-pub use init::{Starter, init};
-pub use report::{LoadError, Located, Report};
-pub use tree::Position;
+pub use check::{ColumnUse, validate};
+pub use init::init;
+pub use report::LoadError;
 
 use engine::model::project::{Problem, Project};
+use report::{Located, Report};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use tree::Node;
@@ -45,6 +46,11 @@ pub struct Places {
 }
 
 impl Places {
+    /// Whether something is written at a path.
+    pub(crate) fn has(&self, path: &str) -> bool {
+        self.root.has(path)
+    }
+
     /// The problems with their places, sorted by them.
     pub fn report(&self, problems: Vec<Problem>) -> Report {
         let locate = |Problem { path, message }: Problem| Located { at: self.root.position_of(&path), path, message };

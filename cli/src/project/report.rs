@@ -3,6 +3,9 @@
 use super::tree::Position;
 use serde_json::json;
 
+/// Problems that are shown to people; the rest is counted.
+const MOST_LINES: usize = 200;
+
 /// A problem and where it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Located {
@@ -18,6 +21,8 @@ pub struct Located {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
     file: String,
+    /// What they are called when they are counted.
+    word: &'static str,
     problems: Vec<Located>,
 }
 
@@ -25,7 +30,19 @@ impl Report {
     /// Sorts the problems by their places.
     pub(super) fn new(file: String, mut problems: Vec<Located>) -> Report {
         problems.sort_by_key(|problem| problem.at);
-        Report { file, problems }
+        Report { file, word: "problem", problems }
+    }
+
+    /// The same, not called problems but warnings.
+    pub(super) fn of_warnings(self) -> Report {
+        Report { word: "warning", ..self }
+    }
+
+    /// As `--json` shows them: `[{"path", "line", "column", "message"}]`.
+    pub fn to_json(&self) -> serde_json::Value {
+        let problem =
+            |Located { at, path, message }: &Located| json!({"path": path, "line": at.line, "column": at.column, "message": message});
+        self.problems.iter().map(problem).collect()
     }
 
     /// The problems, by their places.
@@ -37,13 +54,17 @@ impl Report {
 impl std::fmt::Display for Report {
     /// A line each, as in `penstock.yaml:12:5  destinations.crm.actions.add.url: …`, then the count.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        for Located { at, path, message } in &self.problems {
+        for Located { at, path, message } in self.problems.iter().take(MOST_LINES) {
             let colon = if path.is_empty() { "" } else { ": " };
             writeln!(f, "{}:{}:{}  {path}{colon}{message}", self.file, at.line, at.column)?;
         }
+        if self.problems.len() > MOST_LINES {
+            writeln!(f, "… and {} more", self.problems.len() - MOST_LINES)?;
+        }
         match self.problems.len() {
-            1 => write!(f, "1 problem"),
-            count => write!(f, "{count} problems"),
+            0 => Ok(()),
+            1 => write!(f, "1 {}", self.word),
+            count => write!(f, "{count} {}s", self.word),
         }
     }
 }
@@ -68,10 +89,7 @@ impl LoadError {
     pub fn to_json(&self) -> serde_json::Value {
         match self {
             LoadError::File { message, .. } => json!({"problems": [{"path": "", "line": null, "column": null, "message": message}]}),
-            LoadError::Problems(report) => {
-                let problem = |Located { at, path, message }: &Located| json!({"path": path, "line": at.line, "column": at.column, "message": message});
-                json!({"problems": report.problems.iter().map(problem).collect::<Vec<_>>()})
-            }
+            LoadError::Problems(report) => json!({"problems": report.to_json()}),
         }
     }
 }

@@ -78,6 +78,16 @@ impl Node {
 
     /// Where a problem's path leads: the key, the list item, or what of the way to it is there.
     pub fn position_of(&self, path: &str) -> Position {
+        self.walk(path).0
+    }
+
+    /// Whether something stands at a path.
+    pub fn has(&self, path: &str) -> bool {
+        self.walk(path).1
+    }
+
+    /// How far a path leads, and whether that is its end.
+    fn walk(&self, path: &str) -> (Position, bool) {
         let (mut node, mut at, mut here) = (self, Position::START, String::new());
         // A path is as deep as the document at most.
         while here != path {
@@ -93,10 +103,10 @@ impl Node {
                     .find(|(child_path, _, _)| leads_to(child_path, path)),
                 _ => None,
             };
-            let Some((child_path, position, child)) = step else { break };
+            let Some((child_path, position, child)) = step else { return (at, false) };
             (node, at, here) = (child, position, child_path);
         }
-        at
+        (at, true)
     }
 
     /// How many nodes there are.

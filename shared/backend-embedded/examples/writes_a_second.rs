@@ -38,7 +38,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             let puts = callers * each;
             let seconds = start.elapsed().as_secs_f64();
             let what = if shared { "one partition" } else { "a partition each" };
-            println!("{callers} callers, {what}: {:.0} puts/s, {:.0} us a put for each", puts as f64 / seconds, seconds * 1e6 / each as f64);
+            println!(
+                "{callers} callers, {what}: {:.0} puts/s, {:.0} us a put for each",
+                puts as f64 / seconds,
+                seconds * 1e6 / each as f64
+            );
         }
         let start = Instant::now();
         let gets = 50_000;

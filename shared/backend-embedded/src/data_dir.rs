@@ -243,8 +243,7 @@ fn read_holder(file: &mut File, path: &Path) -> Result<Held, PortError> {
         let read = file.rewind().and_then(|()| file.read_to_string(&mut text));
         read.map_err(|e| file_error("read", path, &e))?;
         let mut lines = text.lines();
-        if let (Some(Ok(pid)), Some(Ok(since)), Some(command)) =
-            (lines.next().map(str::parse), lines.next().map(str::parse), lines.next())
+        if let (Some(Ok(pid)), Some(Ok(since)), Some(command)) = (lines.next().map(str::parse), lines.next().map(str::parse), lines.next())
         {
             held = Held { pid, since, command: command.to_owned() };
             if process_may_be_alive(pid) {

@@ -19,9 +19,9 @@ impl Health {
     pub(crate) fn check(&self) -> Result<(), PortError> {
         match self.failure.get() {
             None => Ok(()),
-            Some(first) => Err(PortError::Failed(format!(
-                "nothing more is written since this failed: {first}; check the disk, then start again"
-            ))),
+            Some(first) => {
+                Err(PortError::Failed(format!("nothing more is written since this failed: {first}; check the disk, then start again")))
+            }
         }
     }
 

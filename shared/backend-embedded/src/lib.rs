@@ -17,6 +17,8 @@ mod data_dir;
 mod health;
 mod objects;
 mod store;
+#[cfg(test)]
+mod tests;
 
 pub use data_dir::{DataDir, DeliveryLock, Held, LockError};
 pub use objects::EmbeddedObjects;

@@ -202,7 +202,10 @@ impl Folder {
         let read = file.seek(SeekFrom::Start(range.start)).and_then(|_| file.take(length as u64).read_to_end(&mut bytes));
         read.map_err(|e| file_error("read", &path, &e))?;
         if bytes.len() < length {
-            return Err(PortError::Failed(format!("{} became shorter while it was read: nothing but penstock may write there", path.display())));
+            return Err(PortError::Failed(format!(
+                "{} became shorter while it was read: nothing but penstock may write there",
+                path.display()
+            )));
         }
         Ok(bytes)
     }

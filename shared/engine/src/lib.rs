@@ -5,6 +5,7 @@ pub mod deliver;
 pub mod judge;
 pub mod keys;
 pub mod lane;
+pub mod lookback;
 pub mod model;
 pub mod plan;
 pub mod port;

@@ -157,7 +157,10 @@ fn check_limits(text: &str) -> Result<(), String> {
             _ => {}
         }
         if operators > MAX_OPERATORS {
-            return Err(format!("the expression has more than {MAX_OPERATORS} operators, from column {} on", text[..at].chars().count() + 1));
+            return Err(format!(
+                "the expression has more than {MAX_OPERATORS} operators, from column {} on",
+                text[..at].chars().count() + 1
+            ));
         }
     }
     Ok(())

@@ -134,9 +134,10 @@ impl AddressPolicy {
                 Err(format!("{address} is {name}: allow private addresses or name its range, {}, to connect to it", example(address, port)))
             }
             Named => Err(format!("{address} is {name}: name its range, {}, to connect to it", example(address, port))),
-            Public if !is_public_port(port) => {
-                Err(format!("port {port} of {address} is not for HTTP: use 443, 80 or another port, or name the range {}", example(address, port)))
-            }
+            Public if !is_public_port(port) => Err(format!(
+                "port {port} of {address} is not for HTTP: use 443, 80 or another port, or name the range {}",
+                example(address, port)
+            )),
             Public => Ok(Grant { plain: self.allow_http }),
         }
     }

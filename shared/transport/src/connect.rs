@@ -104,8 +104,11 @@ impl std::fmt::Display for Endpoint {
 /// They are judged anew for every connection.
 #[derive(Default)]
 pub(crate) struct Names {
-    last: tokio::sync::Mutex<Option<(Instant, Result<Vec<IpAddr>, String>)>>,
+    last: tokio::sync::Mutex<Option<(Instant, Answers)>>,
 }
+
+/// The addresses of a name, or why there are none.
+type Answers = Result<Vec<IpAddr>, String>;
 
 /// Short against any TTL that matters.
 const NAMES_LAST: Duration = Duration::from_secs(2);
@@ -176,7 +179,10 @@ fn vet(endpoint: &Endpoint, addresses: &[IpAddr], policy: &AddressPolicy) -> Res
             Failure::unsent(FailureReason::Policy, message)
         })?;
         if !endpoint.https && !grant.plain {
-            return Err(Failure::unsent(FailureReason::Policy, format!("{endpoint} is public and the URL is plain http: use https, or allow http")));
+            return Err(Failure::unsent(
+                FailureReason::Policy,
+                format!("{endpoint} is public and the URL is plain http: use https, or allow http"),
+            ));
         }
     }
     Ok(())
@@ -196,9 +202,7 @@ async fn connect_any(endpoint: &Endpoint, addresses: &[IpAddr]) -> Result<TcpStr
         } else if running.is_empty() {
             return Err(Failure::unsent(FailureReason::Connect, format!("{endpoint}: no connection: {}", errors.join("; "))));
         }
-        let patience = async {
-            if waiting.len() > 0 { tokio::time::sleep(HEAD_START).await } else { std::future::pending().await }
-        };
+        let patience = async { if waiting.len() > 0 { tokio::time::sleep(HEAD_START).await } else { std::future::pending().await } };
         tokio::select! {
             done = running.next() => match done {
                 Some(Ok(stream)) => return Ok(stream),

@@ -155,26 +155,16 @@ impl Origin {
     where
         D: AsyncFnOnce() -> Result<Dialed, Failure>,
     {
-        let _turn = match lock(&self.state).protocol {
-            Protocol::Http1 => None,
-            Protocol::Unknown | Protocol::Http2 if !self.endpoint.https => None,
-            Protocol::Unknown | Protocol::Http2 => Some(&self.first),
-        };
-        let _turn = match _turn {
-            Some(first) => Some(first.lock().await),
-            None => None,
-        };
-        if _turn.is_some()
+        let side_by_side = !self.endpoint.https || lock(&self.state).protocol == Protocol::Http1;
+        let turn = if side_by_side { None } else { Some(self.first.lock().await) };
+        if turn.is_some()
             && let Some(kept) = self.take_kept(keeping).await
         {
             return Ok(kept);
         }
         let dialed = dial().await.inspect_err(|_| {
-            let mut state = lock(&self.state);
-            if state.protocol == Protocol::Unknown {
-                // A place that cannot be reached must not make those who wait fail one after the other.
-                state.protocol = Protocol::Http1;
-            }
+            // A place that cannot be reached must not make those who wait fail one after the other.
+            lock(&self.state).protocol = Protocol::Http1;
         })?;
         if !dialed.http2 {
             lock(&self.state).protocol = Protocol::Http1;

@@ -263,11 +263,7 @@ async fn on_http1(connection: &mut Http1, message: Request<Payload>, limits: Lim
     collect(response, limits, |cx| connection.drive(cx)).await
 }
 
-async fn on_http2(
-    mut sender: http2::SendRequest<Payload>,
-    message: Request<Payload>,
-    limits: Limits,
-) -> Result<Response, Interruption> {
+async fn on_http2(mut sender: http2::SendRequest<Payload>, message: Request<Payload>, limits: Limits) -> Result<Response, Interruption> {
     let answer = sender.try_send_request(message).await;
     let response = answer.map_err(|mut error| match error.take_message() {
         Some(_) => Interruption::Untaken(error.into_error()),
@@ -307,7 +303,7 @@ async fn collect(
         }
     }
     let (body, truncated) = collector.finish().map_err(Interruption::Refused)?;
-    let headers = head.headers.iter().map(|(name, value)| (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned()));
+    let headers =
+        head.headers.iter().map(|(name, value)| (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned()));
     Ok(Response { status: head.status.as_u16(), headers: headers.collect(), body, truncated })
 }
-

@@ -172,8 +172,31 @@ pub(super) async fn names_that_could_leave_the_store_are_refused<O: Objects>(obj
     let long_segment = "a".repeat(201);
     let long_name = vec!["a".repeat(180); 6].join("/");
     let odd = [
-        "", "/", ".", "..", "../a", "a/../b", "a/..", "/a", "a/", "a//b", "./a", "a/.", "a b", "a\\b", "a\0b", "ä", "a~", "~", "a:b", "a%2e",
-        "a\n", "C:", "*", &long_segment, &long_name,
+        "",
+        "/",
+        ".",
+        "..",
+        "../a",
+        "a/../b",
+        "a/..",
+        "/a",
+        "a/",
+        "a//b",
+        "./a",
+        "a/.",
+        "a b",
+        "a\\b",
+        "a\0b",
+        "ä",
+        "a~",
+        "~",
+        "a:b",
+        "a%2e",
+        "a\n",
+        "C:",
+        "*",
+        &long_segment,
+        &long_name,
     ];
     let (_folder, file) = finished_file(b"x");
     for name in odd {

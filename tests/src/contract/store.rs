@@ -181,7 +181,25 @@ pub(super) async fn an_empty_partition_lists_nothing<S: Store>(store: S) {
 
 pub(super) async fn odd_keys_stay_what_they_are<S: Store>(store: S) {
     // Quotes, wildcards, separators, a NUL, combining letters beside composed ones, case, spaces at the ends, right to left.
-    let odd = ["'; DROP TABLE doc; --", "%", "_", "a\0b", "a", "a ", " a", "A", "é", "e\u{301}", "שלום", "\u{feff}", "a/b\\c", "\n", "1", "01", "1.0"];
+    let odd = [
+        "'; DROP TABLE doc; --",
+        "%",
+        "_",
+        "a\0b",
+        "a",
+        "a ",
+        " a",
+        "A",
+        "é",
+        "e\u{301}",
+        "שלום",
+        "\u{feff}",
+        "a/b\\c",
+        "\n",
+        "1",
+        "01",
+        "1.0",
+    ];
     for text in odd {
         store.put(&Key::new(text, text), body(text), Expect::Absent, NOW).await.unwrap();
     }
@@ -365,7 +383,8 @@ pub(super) async fn a_race_of_batches_has_one_winner_for_each_key<S: Store + Clo
         async move {
             // Each in another order, so that no two meet at the same place.
             let order = (0..40).map(|n| (n * 7 + racer * 11) % 40);
-            let writes: Vec<_> = order.clone().map(|n| Write::Put(key(&format!("{n:02}")), body(&racer.to_string()), Expect::Absent)).collect();
+            let writes: Vec<_> =
+                order.clone().map(|n| Write::Put(key(&format!("{n:02}")), body(&racer.to_string()), Expect::Absent)).collect();
             let answers = store.write(writes, NOW).await.unwrap();
             order.zip(answers).filter(|(_, answer)| answer.is_ok()).map(|(n, _)| (n, racer)).collect::<Vec<_>>()
         }

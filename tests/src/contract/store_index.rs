@@ -72,7 +72,8 @@ pub(super) async fn an_entry_comes_changes_and_goes_with_its_document<S: Store>(
 }
 
 pub(super) async fn indexes_do_not_meet<S: Store>(store: S) {
-    let all = vec![entry(Index::First, "i", "1", "first"), entry(Index::Second, "i", "1", "second"), entry(Index::Third, "i", "1", "third")];
+    let all =
+        vec![entry(Index::First, "i", "1", "first"), entry(Index::Second, "i", "1", "second"), entry(Index::Third, "i", "1", "third")];
     store.put(&key("a"), with(all), Expect::Absent, NOW).await.unwrap();
     for (index, summary) in [(Index::First, "first"), (Index::Second, "second"), (Index::Third, "third")] {
         assert_listed(&store, Look { index, ..LOOK }, &[("a", "1", summary)]).await;

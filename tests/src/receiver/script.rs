@@ -205,14 +205,8 @@ mod tests {
 
     #[test]
     fn a_mix_keeps_its_shares_and_repeats_by_its_seed() {
-        let request = Received {
-            number: 0,
-            at: 0,
-            method: "POST".into(),
-            path_and_query: "/".into(),
-            headers: Vec::new(),
-            body: Bytes::new(),
-        };
+        let request =
+            Received { number: 0, at: 0, method: "POST".into(), path_and_query: "/".into(), headers: Vec::new(), body: Bytes::new() };
         let draw = |seed| {
             let mut mixed = Mixed { p500: 0.1, p429: 0.1, preset: 0.3, pstall: 0.05, ..Mixed::new(seed) };
             (0..20_000).map(|_| mixed.before_reading(&request).unwrap_or_else(|| mixed.answer(&request))).collect::<Vec<_>>()

@@ -1,3 +1,5 @@
 //! Every integration test, as one binary.
 
+mod backend;
 mod contract;
+mod house;

@@ -140,7 +140,7 @@ fn plain_scalars_follow_the_core_schema() {
     assert_eq!(values("[~, null, Null, '', true, FALSE, yes, on, 1_000, 1.2.3, 12:30, .inf]"), {
         json!([null, null, null, "", true, false, "yes", "on", "1_000", "1.2.3", "12:30", ".inf"])
     });
-    assert_eq!(values("['1', \"true\", !!str 5, |-\n  a\n  b\n]"), json!(["1", "true", "5", "a\nb"]));
+    assert_eq!(values("- '1'\n- \"true\"\n- !!str 5\n- |-\n  a\n  b\n"), json!(["1", "true", "5", "a\nb"]));
     assert_eq!(values("{on: 1, 5: a, null: b, : c}")["on"], json!(1));
 }
 

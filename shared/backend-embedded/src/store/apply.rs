@@ -21,8 +21,7 @@ const PUT: &str = "INSERT INTO doc(partition, sort, version, expires_at, entries
 const DELETE: &str = "DELETE FROM doc WHERE partition = ?1 AND sort = ?2";
 const PUT_ENTRY: &str =
     "INSERT INTO idx(which, partition, sort, doc_partition, doc_sort, expires_at, summary) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
-const DELETE_ENTRY: &str =
-    "DELETE FROM idx WHERE which = ?1 AND partition = ?2 AND sort = ?3 AND doc_partition = ?4 AND doc_sort = ?5";
+const DELETE_ENTRY: &str = "DELETE FROM idx WHERE which = ?1 AND partition = ?2 AND sort = ?3 AND doc_partition = ?4 AND doc_sort = ?5";
 const FIND_EXPIRED: &str = "SELECT partition, sort, entries FROM doc WHERE expires_at IS NOT NULL AND expires_at < ?1 LIMIT ?2";
 
 /// Refuses what the port does not allow, before it reaches the transaction.

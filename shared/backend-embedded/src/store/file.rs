@@ -209,3 +209,21 @@ fn identity(path: &Path) -> Option<(u64, u64)> {
         None
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_at_a_time_has_the_turn_and_one_that_is_kept_is_not_waited_for_for_ever() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = DataDir::open(folder.path()).unwrap();
+        let (first, second) = (StoreFile::open(&dir).unwrap(), StoreFile::open(&dir).unwrap());
+        let turn = first.take_turn();
+        assert!(turn.file.is_some());
+        // As if the first process was stopped: the second goes on without, for the database's own lock keeps them apart.
+        assert!(second.take_turn().file.is_none());
+        drop(turn);
+        assert!(second.take_turn().file.is_some());
+    }
+}

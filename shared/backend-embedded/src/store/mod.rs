@@ -100,3 +100,9 @@ impl Store for EmbeddedStore {
         self.inner.readers.read(move |reading| reading.list_index(index, &partition, &range, newest_first, limit, now)).await
     }
 }
+
+/// A connection as every thread of a store has one.
+#[cfg(test)]
+pub(crate) fn connection_for_tests(dir: &DataDir) -> rusqlite::Connection {
+    StoreFile::open(dir).and_then(|file| file.connect()).unwrap()
+}

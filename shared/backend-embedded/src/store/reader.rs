@@ -94,9 +94,7 @@ impl Reading {
     pub(super) fn get(&self, key: Key, now: u64) -> Result<Option<Stored>, PortError> {
         let got = self.connection.prepare_cached(GET).and_then(|mut getting| {
             getting
-                .query_row(params![key.partition, key.sort, saturate(now)], |row| {
-                    Ok((row.get::<_, i64>(0)?.cast_unsigned(), row.get(1)?))
-                })
+                .query_row(params![key.partition, key.sort, saturate(now)], |row| Ok((row.get::<_, i64>(0)?.cast_unsigned(), row.get(1)?)))
                 .optional()
         });
         Ok(self.or_port(got)?.map(|(version, body)| Stored { key, body, version }))

@@ -20,12 +20,13 @@ const GROUP_WRITES: usize = 4096;
 const GROUP_BYTES: usize = 16 << 20;
 /// Most documents that one transaction purges.
 const PURGE: usize = 1000;
-/// Write-ahead log pages (of 4 KiB) after which a checkpoint copies them into the file: when idle, and in any case.
-const CHECKPOINT_IDLE: u64 = 1024;
-const CHECKPOINT: u64 = 8192;
+/// Pages (of 4 KiB) that only the write-ahead log has, after which a checkpoint copies them into the file: when idle, and in any
+/// case. A full disk needs that much room again before writing goes on, for the log starts over only when all of it is copied.
+const CHECKPOINT_IDLE: u64 = 256;
+const CHECKPOINT: u64 = 1024;
 /// How long nothing is written before it counts as idle.
 const IDLE: Duration = Duration::from_millis(200);
-/// Pages after which the log must start over, so readers are waited for.
+/// Pages of the whole log after which it must start over, so readers are waited for.
 const CHECKPOINT_RESTART: u64 = 65_536;
 
 type Answers = Result<Vec<Result<u64, PortError>>, PortError>;
@@ -45,7 +46,7 @@ pub(super) struct Writer {
 impl Writer {
     pub(super) fn start(file: Arc<StoreFile>) -> Result<Writer, PortError> {
         let (jobs, queue) = mpsc::channel();
-        let writing = Writing { connection: file.connect()?, file, log_pages: 0 };
+        let writing = Writing { connection: file.connect()?, file, log_pages: 0, checkpoint_at: CHECKPOINT };
         let thread = std::thread::Builder::new().name("store-write".to_owned()).spawn(move || writing.run(&queue));
         let thread = thread.map_err(|e| PortError::Failed(format!("cannot start the thread that writes the store: {e}")))?;
         Ok(Writer { jobs: Some(jobs), thread: Some(thread) })
@@ -95,8 +96,10 @@ struct Pending {
 struct Writing {
     connection: Connection,
     file: Arc<StoreFile>,
-    /// Pages in the write-ahead log that may not be in the file yet, as far as this process knows.
+    /// Pages that only the write-ahead log has.
     log_pages: u64,
+    /// How many of them make a checkpoint due: `CHECKPOINT`, or more if the last one found no room.
+    checkpoint_at: u64,
 }
 
 impl Writing {
@@ -115,7 +118,7 @@ impl Writing {
                     self.commit(group);
                 }
             }
-            if self.log_pages >= CHECKPOINT {
+            if self.log_pages >= self.checkpoint_at {
                 self.checkpoint();
             }
         }
@@ -123,7 +126,7 @@ impl Writing {
 
     /// The next job; a while without one goes into a checkpoint that is due soon.
     fn next(&mut self, queue: &mpsc::Receiver<Job>) -> Option<Job> {
-        if self.log_pages >= CHECKPOINT_IDLE {
+        if self.log_pages >= CHECKPOINT_IDLE && self.checkpoint_at == CHECKPOINT {
             match queue.recv_timeout(IDLE) {
                 Ok(job) => return Some(job),
                 Err(mpsc::RecvTimeoutError::Disconnected) => return None,
@@ -193,10 +196,11 @@ impl Writing {
             let _ = self.connection.execute_batch("ROLLBACK");
         }
         let result = done.map_err(|e| self.file.trouble("write", e));
-        if let Err(Trouble::Full(_)) = result {
-            // A checkpoint lets the log start over in the room it has.
-            self.log_pages = self.log_pages.max(CHECKPOINT);
-        }
+        self.log_pages = match &result {
+            // The room that the log has may be enough, if it can start over.
+            Err(Trouble::Full(_)) if self.checkpoint_at == CHECKPOINT => CHECKPOINT,
+            _ => self.count_log_pages(),
+        };
         result.map_err(|trouble| trouble.into_port(self.file.health()))
     }
 
@@ -204,38 +208,42 @@ impl Writing {
         let turn = self.file.take_turn();
         self.connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
         drop(turn);
-        let before = self.connection.total_changes();
         let result = work(&self.connection)?;
         self.connection.prepare_cached("COMMIT")?.execute([])?;
-        // About a page a change; a body's further pages are counted by the checkpoint, which knows them exactly.
-        self.log_pages += self.connection.total_changes().saturating_sub(before).max(1);
         Ok(result)
     }
 
     /// Copies the log into the file. What goes wrong here loses nothing, since the log stays until it was copied and synced, but
     /// a failed sync says that the disk is not to be trusted.
     fn checkpoint(&mut self) {
-        let mut left = self.run_checkpoint("PRAGMA wal_checkpoint(PASSIVE)");
-        if left.is_some_and(|(log, _)| log >= CHECKPOINT_RESTART) {
-            left = self.run_checkpoint("PRAGMA wal_checkpoint(RESTART)");
+        let mut copied = self.run_checkpoint("PRAGMA wal_checkpoint(PASSIVE)");
+        if matches!(copied, Ok((log, _)) if log >= CHECKPOINT_RESTART) {
+            copied = self.run_checkpoint("PRAGMA wal_checkpoint(RESTART)");
         }
-        // Readers or lack of room may have kept it from the end: then it is tried again after as many further pages.
-        let _ = left;
-        self.log_pages = 0;
-    }
-
-    /// Pages in the log and pages of it that are in the file; `None` if it could not run.
-    fn run_checkpoint(&self, statement: &str) -> Option<(u64, u64)> {
-        let run = self.connection.query_row(statement, [], |row| Ok((row.get::<_, i64>(1)?, row.get::<_, i64>(2)?)));
-        match run.map_err(|e| self.file.trouble("checkpoint", e)) {
-            Ok((log, copied)) => Some((u64::try_from(log).unwrap_or(0), u64::try_from(copied).unwrap_or(0))),
+        self.log_pages = self.count_log_pages();
+        self.checkpoint_at = match copied {
+            // What little room there is belongs to the next records: copying gains nothing while it cannot be completed.
+            Err(Trouble::Full(_)) => self.log_pages + CHECKPOINT,
             Err(grave @ Trouble::Grave(_)) => {
                 // Kept for the next write, whose caller is told.
                 let _ = grave.into_port(self.file.health());
-                None
+                CHECKPOINT
             }
-            Err(Trouble::Full(_) | Trouble::Failed(_)) => None,
-        }
+            Ok(_) | Err(Trouble::Failed(_)) => CHECKPOINT,
+        };
+    }
+
+    /// Pages that only the log has; 0 if it cannot be known now.
+    fn count_log_pages(&self) -> u64 {
+        self.run_checkpoint("PRAGMA wal_checkpoint(NOOP)").map_or(0, |(log, copied)| log.saturating_sub(copied))
+    }
+
+    /// Pages in the log, and pages of it that are in the file.
+    fn run_checkpoint(&self, statement: &str) -> Result<(u64, u64), Trouble> {
+        let count = |row: &rusqlite::Row<'_>, column| row.get::<_, i64>(column).map(|pages| u64::try_from(pages).unwrap_or(0));
+        let run = self.connection.prepare_cached(statement);
+        let run = run.and_then(|mut checkpoint| checkpoint.query_row([], |row| Ok((count(row, 1)?, count(row, 2)?))));
+        run.map_err(|e| self.file.trouble("checkpoint", e))
     }
 }
 

@@ -21,6 +21,7 @@ mod values;
 mod tests;
 
 pub use keys::takes_environment;
+pub use nearest::suggestion;
 pub use place::{path_of_item, path_of_key};
 
 use crate::model::name::Name;

@@ -1,7 +1,7 @@
 //! The known word that is nearest to one that is not known. It must not know where the words come from.
 
 /// What to do about an unknown word: the nearest known one, or, where none is near, all of them.
-pub(super) fn suggestion(word: &str, known: &[&str]) -> String {
+pub fn suggestion(word: &str, known: &[&str]) -> String {
     match nearest(word, known) {
         Some(near) => format!("did you mean `{near}`?"),
         None if known.is_empty() => "none is defined".to_string(),

@@ -5,6 +5,7 @@
 pub mod attach;
 pub mod drive;
 pub mod log;
+pub mod once;
 pub mod order;
 pub mod owner;
 

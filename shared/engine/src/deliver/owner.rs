@@ -76,7 +76,7 @@ pub async fn take<S: Store, C: Clock>(store: &S, clock: &C, claim: Claim<'_>) ->
             Taken::Held { owner, until } => return Ok(Ownership::Held { owner, until }),
         };
         let mut permits = lease::inherit(claim.limits, &tokens, how, now);
-        let lease = Lease::new(claim.owner, tokens.generation + 1, now, claim.canary);
+        let lease = Lease::new(claim.owner, tokens.generation + 1, now, claim.canary).after(&tokens, how, now);
         let document = lease::write(&lease, &mut permits, now, claim.timeout, tokens.paused_until, false);
         match put(store, claim.lane, &document, expect, now.wall).await {
             Ok(version) => {

@@ -30,6 +30,9 @@ pub struct Tokens {
     pub limits: Vec<StoredLimit>,
     /// Wall-clock time before which nothing is sent (Retry-After).
     pub paused_until: u64,
+    /// Wall-clock time: what was due by then may have been sent without a record, by an owner that ended ill.
+    #[serde(default)]
+    pub unsure_until: u64,
 }
 
 /// What an owner may know about the owner before it.
@@ -47,6 +50,7 @@ pub struct Lease {
     owner: String,
     generation: u64,
     until: Now,
+    unsure_until: u64,
     canary: Option<Canary>,
 }
 
@@ -95,7 +99,18 @@ pub fn take(tokens: &Tokens, predecessor: Predecessor, now: Now, canary: Option<
 impl Lease {
     /// A lease that has just been written at `now` (the time before the write, so that a slow write shortens it).
     pub fn new(owner: &str, generation: u64, now: Now, canary: Option<Canary>) -> Lease {
-        Lease { owner: owner.to_string(), generation, until: end(now), canary }
+        Lease { owner: owner.to_string(), generation, until: end(now), unsure_until: 0, canary }
+    }
+
+    /// The lease after a predecessor that left `tokens`: from one that ended ill it takes over what was sent and not recorded.
+    pub fn after(self, tokens: &Tokens, how: Inheritance, now: Now) -> Lease {
+        let unsure_until = if how.ill_until.is_some() { now.wall + SKEW } else { tokens.unsure_until };
+        Lease { unsure_until, ..self }
+    }
+
+    /// Whether work that was due at this wall-clock time may have been sent without a record: then no failure of it is certain.
+    pub fn is_unsure_of(&self, due: u64) -> bool {
+        due <= self.unsure_until
     }
 
     /// Which owner of the lane this is, counted from the first.
@@ -143,6 +158,7 @@ pub fn write(lease: &Lease, permits: &mut Permits, now: Now, timeout: u64, pause
         timeout,
         limits: permits.prepare(now, timeout, release),
         paused_until,
+        unsure_until: lease.unsure_until,
     }
 }
 
@@ -161,7 +177,7 @@ mod tests {
     }
 
     fn owned() -> Tokens {
-        Tokens { owner: Some("a".into()), until: at(30).wall, generation: 1, timeout: 5 * SECOND, limits: vec![], paused_until: 0 }
+        Tokens { owner: Some("a".into()), until: at(30).wall, generation: 1, timeout: 5 * SECOND, ..Tokens::default() }
     }
 
     #[test]
@@ -177,6 +193,19 @@ mod tests {
         let Taken::Ours { how, quiet_until } = take(&owned(), Predecessor::Dead, at(3), None) else { panic!("held by the dead") };
         assert_eq!(how.ill_until, Some(at(3).wall));
         assert_eq!(quiet_until, 0);
+    }
+
+    #[test]
+    fn what_was_due_when_an_owner_ended_ill_stays_unsure_over_all_later_owners() {
+        let mut permits = inherit(&[], &owned(), Inheritance { margin: SKEW, ill_until: None, dead_since: None, canary: None }, at(0));
+        let mut tokens = owned();
+        for (seconds, release) in [(40, true), (50, true), (60, false)] {
+            let Taken::Ours { how, .. } = take(&tokens, Predecessor::Unknown, at(seconds), None) else { panic!("still held") };
+            let lease = Lease::new("b", tokens.generation + 1, at(seconds), None).after(&tokens, how, at(seconds));
+            assert!(lease.is_unsure_of(at(39).wall), "taken over at {seconds} s");
+            assert!(!lease.is_unsure_of(at(42).wall), "taken over at {seconds} s");
+            tokens = write(&lease, &mut permits, at(seconds), 5 * SECOND, 0, release);
+        }
     }
 
     #[test]

@@ -355,6 +355,9 @@ impl Pump {
             self.probe = Some(candidate);
         }
         let last = !self.may_retry(candidate, verdict, number, now);
+        let parcel_due = self.parcels[&candidate.slot].parcel.due;
+        // An attempt that died with its owner may have taken effect: then a refusal of the next one ("exists already") proves nothing.
+        let uncertain = verdict.uncertain || (verdict.class != Class::Success && self.lease.is_unsure_of(parcel_due));
         let open = self.parcels.get_mut(&candidate.slot).expect("a parcel stays open while a delivery is on its way");
         open.in_flight -= 1;
         if last {
@@ -376,7 +379,7 @@ impl Pump {
             started_ms: started.wall / 1000,
             duration_ms: now.mono.saturating_sub(started.mono).div_ceil(1000),
             last,
-            uncertain: verdict.uncertain,
+            uncertain,
             by_hand: self.parcels[&candidate.slot].parcel.again.is_some(),
             succeeded: (verdict.class == Class::Success && verdict.succeeded < rows).then_some(verdict.succeeded as u32),
         }

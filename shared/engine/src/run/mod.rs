@@ -5,4 +5,5 @@ pub mod document;
 pub mod finish;
 pub mod outcome;
 pub mod progress;
+pub mod redeliver;
 pub mod state;

@@ -153,7 +153,8 @@ impl Compiler<'_> {
     fn call(&mut self, call: CallSyntax) -> Result<Expression, TemplateError> {
         let Some((_, helper, fewest, most)) = HELPERS.iter().find(|(name, ..)| *name == call.name) else {
             let known: Vec<&str> = HELPERS.iter().map(|(name, ..)| *name).collect();
-            let message = format!("there is no helper `{}`: there are {}, and the blocks #if #unless #each #with", call.name, known.join(" "));
+            let message =
+                format!("there is no helper `{}`: there are {}, and the blocks #if #unless #each #with", call.name, known.join(" "));
             return self.fail(call.at, message);
         };
         if *helper == Helper::Json {
@@ -309,7 +310,8 @@ impl Compiler<'_> {
             if !chained && block.kind.name() != name {
                 let (line, column) = position(self.source, block.at);
                 let open = block.kind.name();
-                let message = format!("{{{{/{name}}}}} stands where {{{{/{open}}}}} is due, for the #{open} of line {line}, column {column}");
+                let message =
+                    format!("{{{{/{name}}}}} stands where {{{{/{open}}}}} is due, for the #{open} of line {line}, column {column}");
                 return self.fail(tag.outer.start, message);
             }
             self.end_branch(false);
@@ -437,7 +439,9 @@ fn unknown_block(name: &str, is_section: bool) -> String {
         return format!("`{name}` is not a block: write {{{{#if ({name} …)}}}}");
     }
     if is_section {
-        return format!("there is no block #{name}: for a list use {{{{#each {name}}}}}, for an object {{{{#with {name}}}}}, to test it {{{{#if {name}}}}}");
+        return format!(
+            "there is no block #{name}: for a list use {{{{#each {name}}}}}, for an object {{{{#with {name}}}}}, to test it {{{{#if {name}}}}}"
+        );
     }
     format!("there is no block #{name}: there are #if #unless #each #with")
 }

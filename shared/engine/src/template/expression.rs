@@ -237,7 +237,9 @@ impl Reader<'_> {
             if rest.starts_with('@') && !path.data {
                 path.data = true;
                 self.at += 1;
-            } else if rest.starts_with("../") || (rest.starts_with("..") && !rest[2..].starts_with(|next: char| is_name(next) || next == '.')) {
+            } else if rest.starts_with("../")
+                || (rest.starts_with("..") && !rest[2..].starts_with(|next: char| is_name(next) || next == '.'))
+            {
                 path.up += 1;
                 path.explicit = true;
                 self.at += if rest[2..].starts_with('/') { 3 } else { 2 };

@@ -48,9 +48,12 @@ enum State {
     Exponent,
     ExponentSign,
     ExponentDigits,
-    /// What must come of `true`, `false` or `null`.
-    Word(&'static [u8]),
+    /// Within `true`, `false` or `null`: how many bytes of [`WORDS`] are behind.
+    Word(u8),
 }
+
+/// The literal words, each ended by a space. A word is entered after its first letter.
+const WORDS: &[u8; 16] = b"true false null ";
 
 impl State {
     fn wanted(self, in_object: bool, depth: u32) -> &'static str {
@@ -90,18 +93,103 @@ pub(super) struct JsonSink {
     depth: u32,
     /// Where in the output the comma stands that the `Next…` and `Lone…` states are about.
     comma: usize,
+    /// The outermost bracket that was asked about, and the outermost that was closed, since the current text began; as depths.
+    asked: u32,
+    closed: u32,
+    /// What each literal text did when it was last taken, by its place in the program.
+    known: Vec<Option<Passage>>,
     /// After the first fault: whether the output seems to stand within a string. Nothing is checked any more.
     broken: Option<bool>,
     scratch: Vec<u8>,
 }
 
+/// What a literal text does to the automaton. A loop takes the same few texts over and over, from the same states, so what one did the
+/// first time need not be worked out again. It holds wherever state, key and innermost bracket are the same, since only texts that ask
+/// about no other bracket are noted.
+#[derive(Clone, Copy, Debug)]
+struct Passage {
+    state: State,
+    context: u8,
+    pops: u32,
+    pushes: u32,
+    /// The bits pushed.
+    opened: u128,
+    state_after: State,
+    key_after: bool,
+    /// Where the last comma stands, counted from the text's start; `None` if the text leaves the note as it was.
+    comma: Option<usize>,
+}
+
 impl JsonSink {
-    pub fn new() -> JsonSink {
-        JsonSink { state: State::Value, key: false, stack: 0, depth: 0, comma: 0, broken: None, scratch: Vec::new() }
+    /// For a program of so many operations.
+    pub fn new(operations: usize) -> JsonSink {
+        JsonSink {
+            state: State::Value,
+            key: false,
+            stack: 0,
+            depth: 0,
+            comma: 0,
+            asked: 0,
+            closed: 0,
+            known: vec![None; operations],
+            broken: None,
+            scratch: Vec::new(),
+        }
+    }
+
+    /// Whether the innermost bracket is an object's.
+    fn ask(&mut self) -> bool {
+        self.asked = self.asked.min(self.depth);
+        self.in_object()
     }
 
     fn in_object(&self) -> bool {
         self.depth > 0 && self.stack & 1 == 1
+    }
+
+    /// What a text can ask about besides the state, in three bits.
+    fn context(&self) -> u8 {
+        u8::from(self.key) | u8::from(self.in_object()) << 1 | u8::from(self.depth == 0) << 2
+    }
+
+    /// Takes a text as it did the last time, if nothing that matters differs.
+    #[inline]
+    fn replay(&mut self, index: usize, text: &[u8], out: &mut Vec<u8>) -> bool {
+        let Some(Some(known)) = self.known.get(index) else { return false };
+        let same = known.state == self.state && known.context == self.context() && self.depth + known.pushes <= MAX_DEPTH;
+        if !same {
+            return false;
+        }
+        if let Some(comma) = known.comma {
+            self.comma = out.len() + comma;
+        }
+        if known.pops | known.pushes != 0 {
+            self.stack = (self.stack >> known.pops) << known.pushes | known.opened;
+            self.depth = self.depth - known.pops + known.pushes;
+        }
+        self.state = known.state_after;
+        self.key = known.key_after;
+        out.extend_from_slice(text);
+        true
+    }
+
+    /// Takes a text and notes what it did.
+    fn take_text(&mut self, index: usize, text: &[u8], out: &mut Vec<u8>) -> Result<(), usize> {
+        let (state, context, depth, start) = (self.state, self.context(), self.depth, out.len());
+        let comma = self.comma;
+        self.asked = depth;
+        self.closed = depth;
+        self.feed(text, out)?;
+        let plain = out.len() == start + text.len() && self.asked >= depth && depth - self.closed.min(depth) <= 1;
+        if plain && let Some(known) = self.known.get_mut(index) {
+            let pops = depth - self.closed;
+            let pushes = self.depth - self.closed;
+            let opened = if pushes == 0 { 0 } else { self.stack & (u128::MAX >> (128 - pushes)) };
+            let comma = if self.comma >= start && self.comma != comma { Some(self.comma - start) } else { None };
+            let (state_after, key_after) = (self.state, self.key);
+            *known = Some(Passage { state, context, pops, pushes, opened, state_after, key_after, comma });
+        }
+        Ok(())
     }
 
     fn open(&mut self, object: bool) -> bool {
@@ -114,6 +202,7 @@ impl JsonSink {
     fn close(&mut self) {
         self.stack >>= 1;
         self.depth -= 1;
+        self.closed = self.closed.min(self.depth);
         self.state = State::After;
     }
 
@@ -136,30 +225,43 @@ impl JsonSink {
                 at += 1;
                 continue;
             }
-            if matches!(byte, b']' | b'}')
-                && matches!(self.state, State::NextItem | State::NextKey | State::LoneItemComma | State::LoneKeyComma)
-                && (byte == b'}') == self.in_object()
-            {
-                out.extend_from_slice(&text[copied..at]);
-                copied = at;
-                out.remove(self.comma);
-                self.close();
-            } else if byte == b',' && matches!(self.state, State::After | State::FirstItem | State::FirstKey) && self.depth > 0 || byte == b',' && self.state.ends_number() && self.depth > 0 {
-                self.comma = out.len() + (at - copied);
-                self.state = match (self.state, self.in_object()) {
-                    (State::FirstItem, _) => State::LoneItemComma,
-                    (State::FirstKey, _) => State::LoneKeyComma,
-                    (_, true) => State::NextKey,
-                    (_, false) => State::NextItem,
-                };
-            } else if !self.take(byte) {
-                out.extend_from_slice(&text[copied..]);
-                return Err(at);
+            match byte {
+                b']' | b'}' if self.after_comma() && (byte == b'}') == self.ask() => {
+                    out.extend_from_slice(&text[copied..at]);
+                    copied = at;
+                    out.remove(self.comma);
+                    self.close();
+                }
+                b',' if self.may_end_item() => {
+                    self.comma = out.len() + (at - copied);
+                    self.state = match (self.state, self.ask()) {
+                        (State::FirstItem, _) => State::LoneItemComma,
+                        (State::FirstKey, _) => State::LoneKeyComma,
+                        (_, true) => State::NextKey,
+                        (_, false) => State::NextItem,
+                    };
+                }
+                _ if self.take(byte) => {}
+                _ => {
+                    out.extend_from_slice(&text[copied..]);
+                    return Err(at);
+                }
             }
             at += 1;
         }
         out.extend_from_slice(&text[copied..]);
         Ok(())
+    }
+
+    fn after_comma(&self) -> bool {
+        matches!(self.state, State::NextItem | State::NextKey | State::LoneItemComma | State::LoneKeyComma)
+    }
+
+    /// Whether a comma may come; within brackets only.
+    fn may_end_item(&mut self) -> bool {
+        let fits = matches!(self.state, State::After | State::FirstItem | State::FirstKey) || self.state.ends_number();
+        self.asked = self.asked.min(self.depth);
+        fits && self.depth > 0
     }
 
     /// One byte outside of plain string content; false if it can't stand here.
@@ -175,12 +277,8 @@ impl JsonSink {
                     State::Hex(left - 1)
                 }
             }
-            (State::Word([first, rest @ ..]), _) if byte == *first => {
-                if rest.is_empty() {
-                    State::After
-                } else {
-                    State::Word(rest)
-                }
+            (State::Word(at), _) if WORDS.get(usize::from(at)) == Some(&byte) && byte != b' ' => {
+                if WORDS.get(usize::from(at) + 1) == Some(&b' ') { State::After } else { State::Word(at + 1) }
             }
             (State::Minus, b'0') => State::Zero,
             (State::Minus, b'1'..=b'9') | (State::Integer, b'0'..=b'9') => State::Integer,
@@ -202,7 +300,7 @@ impl JsonSink {
                 self.key = true;
                 State::InString
             }
-            (State::FirstKey, b'}') | (State::After, b'}' | b']') if self.depth > 0 && (byte == b'}') == self.in_object() => {
+            (State::FirstKey, b'}') | (State::After, b'}' | b']') if self.depth > 0 && (byte == b'}') == self.ask() => {
                 self.close();
                 State::After
             }
@@ -226,9 +324,9 @@ impl JsonSink {
             b'-' => State::Minus,
             b'0' => State::Zero,
             b'1'..=b'9' => State::Integer,
-            b't' => State::Word(b"rue"),
-            b'f' => State::Word(b"alse"),
-            b'n' => State::Word(b"ull"),
+            b't' => State::Word(1),
+            b'f' => State::Word(6),
+            b'n' => State::Word(12),
             _ => return false,
         };
         true
@@ -299,33 +397,49 @@ impl JsonSink {
         self.broken = Some(matches!(self.state, State::InString | State::Escape | State::Hex(_)));
         Box::new(Fault { offset, problem: RenderProblem::NotJson, message })
     }
+
+    /// Takes a text that no passage is known for, or that follows a fault.
+    fn text_anew(&mut self, index: usize, text: &[u8], out: &mut Vec<u8>) -> Result<(), Box<Fault>> {
+        if let Some(in_string) = &mut self.broken {
+            *in_string ^= has_odd_quotes(text);
+            out.extend_from_slice(text);
+            return Ok(());
+        }
+        let Err(taken) = self.take_text(index, text, out) else { return Ok(()) };
+        let rest = text.get(taken..).unwrap_or_default();
+        // Only the first byte of a character can be refused, and literal text is UTF-8.
+        let found = match std::str::from_utf8(rest).unwrap_or_default().chars().next() {
+            Some(each) if each.is_control() => format!("{each:?}"),
+            Some(each) => format!("`{each}`"),
+            None => "something else".to_owned(),
+        };
+        let kept = out.len() - rest.len();
+        let fault = self.not_json(taken, &found, &out[..kept]);
+        if let Some(in_string) = &mut self.broken {
+            *in_string ^= has_odd_quotes(rest);
+        }
+        Err(fault)
+    }
 }
 
 impl Sink for JsonSink {
     const NEEDS_VALUES: bool = false;
 
     #[inline]
-    fn text(&mut self, text: &str, out: &mut Vec<u8>) -> Result<(), Box<Fault>> {
-        if let Some(in_string) = &mut self.broken {
-            *in_string ^= text.matches('"').count() % 2 == 1;
-            out.extend_from_slice(text.as_bytes());
+    fn text(&mut self, index: usize, text: &[u8], out: &mut Vec<u8>) -> Result<(), Box<Fault>> {
+        if self.broken.is_none() && self.replay(index, text, out) {
             return Ok(());
         }
-        let Err(taken) = self.feed(text.as_bytes(), out) else { return Ok(()) };
-        let rest = text.get(taken..).unwrap_or_default();
-        let found = rest.chars().next().map_or_else(String::new, |each| if each.is_control() { format!("{each:?}") } else { format!("`{each}`") });
-        let kept = out.len() - rest.len();
-        let fault = self.not_json(taken, &found, &out[..kept]);
-        if let Some(in_string) = &mut self.broken {
-            *in_string ^= rest.matches('"').count() % 2 == 1;
-        }
-        Err(fault)
+        self.text_anew(index, text, out)
     }
 
     #[inline]
     fn value(&mut self, value: View<'_>, how: How, out: &mut Vec<u8>) -> Result<(), Box<Fault>> {
         if self.state == State::InString && self.broken.is_none() {
-            self.value_in_string(value, how, out);
+            match value.as_text() {
+                Some(text) if how != How::Literal => escape_json(text.as_bytes(), out),
+                _ => self.value_in_string(value, how, out),
+            }
             return Ok(());
         }
         match (self.broken, self.state) {
@@ -355,6 +469,11 @@ impl Sink for JsonSink {
         let found = if out.iter().all(u8::is_ascii_whitespace) { "nothing: the body is empty" } else { "the end of the body" };
         Err(self.not_json(0, found, out))
     }
+}
+
+/// Whether a text leads from outside a string to within one, or back; as near as it can be known where the text is no JSON.
+fn has_odd_quotes(text: &[u8]) -> bool {
+    text.iter().filter(|byte| **byte == b'"').count() % 2 == 1
 }
 
 /// The state after a whole number literal.

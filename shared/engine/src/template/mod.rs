@@ -166,7 +166,7 @@ impl Template {
         out.clear();
         let program = &self.program;
         match self.content {
-            Content::Json => run::run(program, scope, json::JsonSink::new(), self.strict, self.limits, out).map(drop),
+            Content::Json => run::run(program, scope, json::JsonSink::new(program.ops.len()), self.strict, self.limits, out).map(drop),
             Content::Text => run::run(program, scope, plain::TextSink, self.strict, self.limits, out).map(drop),
             Content::Header => run::run(program, scope, plain::HeaderSink, true, self.limits, out).map(drop),
             Content::Query => run::run(program, scope, plain::ParameterSink, true, self.limits, out).map(drop),

@@ -21,8 +21,8 @@ pub(super) struct TextSink;
 impl Sink for TextSink {
     const NEEDS_VALUES: bool = false;
 
-    fn text(&mut self, text: &str, out: &mut Vec<u8>) -> Result<(), Box<Fault>> {
-        out.extend_from_slice(text.as_bytes());
+    fn text(&mut self, _index: usize, text: &[u8], out: &mut Vec<u8>) -> Result<(), Box<Fault>> {
+        out.extend_from_slice(text);
         Ok(())
     }
 
@@ -42,8 +42,8 @@ pub(super) struct ParameterSink;
 impl Sink for ParameterSink {
     const NEEDS_VALUES: bool = true;
 
-    fn text(&mut self, text: &str, out: &mut Vec<u8>) -> Result<(), Box<Fault>> {
-        out.extend_from_slice(text.as_bytes());
+    fn text(&mut self, _index: usize, text: &[u8], out: &mut Vec<u8>) -> Result<(), Box<Fault>> {
+        out.extend_from_slice(text);
         Ok(())
     }
 
@@ -63,8 +63,8 @@ pub(super) struct HeaderSink;
 impl Sink for HeaderSink {
     const NEEDS_VALUES: bool = true;
 
-    fn text(&mut self, text: &str, out: &mut Vec<u8>) -> Result<(), Box<Fault>> {
-        out.extend_from_slice(text.as_bytes());
+    fn text(&mut self, _index: usize, text: &[u8], out: &mut Vec<u8>) -> Result<(), Box<Fault>> {
+        out.extend_from_slice(text);
         Ok(())
     }
 

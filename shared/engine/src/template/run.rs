@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::program::{Base, Expression, Helper, How, Op, Path, Program};
 use super::scope::{Row, Scope};
-use super::value::{View, named};
+use super::value::{View, field, named};
 use super::{Limits, RenderError, RenderProblem, position};
 
 /// Why a sink refuses a text or value.
@@ -36,8 +36,8 @@ pub(super) trait Sink {
     /// Whether a missing variable or null can't be put out.
     const NEEDS_VALUES: bool;
 
-    /// Takes literal text of the template.
-    fn text(&mut self, text: &str, out: &mut Vec<u8>) -> Result<(), Box<Fault>>;
+    /// Takes literal text of the template (UTF-8); `index` is its place in the program.
+    fn text(&mut self, index: usize, text: &[u8], out: &mut Vec<u8>) -> Result<(), Box<Fault>>;
 
     /// Takes a value.
     fn value(&mut self, value: View<'_>, how: How, out: &mut Vec<u8>) -> Result<(), Box<Fault>>;
@@ -57,6 +57,7 @@ pub(super) fn run<S: Sink>(
 ) -> Result<S, RenderError> {
     let mut machine = Machine { program, scope, frames: Vec::with_capacity(program.frames), fuel: limits.operations, strict };
     let mut sink = sink;
+    let source = program.source.as_bytes();
     let mut not_json = None;
     let mut next = 0;
     while let Some(op) = program.ops.get(next) {
@@ -64,29 +65,31 @@ pub(super) fn run<S: Sink>(
             return Err(machine.out_of_fuel(op, limits));
         }
         machine.fuel -= 1;
-        let taken = match op {
+        let (start, taken) = match op {
             Op::Text(range) => {
+                let taken = sink.text(next, &source[range.clone()], out);
                 next += 1;
-                sink.text(&program.source[range.clone()], out).map_err(|fault| machine.error(range.start + fault.offset, *fault))
+                (range.start, taken)
             }
             Op::Emit { expression, how, at } => {
                 next += 1;
                 let value = machine.evaluate(expression);
-                machine.fuel = machine.fuel.saturating_sub(value.weight());
-                if value.is_missing() || value.is_null() {
+                if matches!(value, View::Missing | View::Root(_) | View::Json(Value::Null)) {
                     machine.check_value::<S>(value, *at)?;
                 }
-                sink.value(value, *how, out).map_err(|fault| machine.error(*at, *fault))
+                (*at, sink.value(value, *how, out))
             }
             other => {
                 next = machine.step(other, next)?;
-                Ok(())
+                continue;
             }
         };
-        match taken {
-            Ok(()) => {}
-            Err(error) if error.problem == RenderProblem::NotJson => not_json = not_json.or(Some(error)),
-            Err(error) => return Err(error),
+        if let Err(fault) = taken {
+            let error = machine.error(start + fault.offset, *fault);
+            if error.problem != RenderProblem::NotJson {
+                return Err(error);
+            }
+            not_json = not_json.or(Some(error));
         }
         if out.len() > limits.output_bytes {
             let message = format!("the rendered text is longer than {} bytes: send fewer rows in a batch", limits.output_bytes);
@@ -133,8 +136,12 @@ impl<'a> Machine<'a> {
         Ok(match op {
             Op::Jump { to } => *to,
             Op::Test { expression, negate, include_zero, otherwise } => {
-                let include_zero = include_zero.as_ref().is_some_and(|flag| self.evaluate(flag).is_truthy(false));
-                let holds = self.evaluate(expression).is_truthy(include_zero) != *negate;
+                let holds = match (self.evaluate(expression), include_zero) {
+                    (View::Bool(holds), _) => holds,
+                    (value, None) => value.is_truthy(false),
+                    (value, Some(flag)) => value.is_truthy(self.evaluate(flag).is_truthy(false)),
+                };
+                let holds = holds != *negate;
                 if holds { current + 1 } else { *otherwise }
             }
             Op::Each { expression, otherwise, at } => {
@@ -214,8 +221,21 @@ impl<'a> Machine<'a> {
         true
     }
 
-    #[inline]
+    #[inline(always)]
     fn evaluate(&mut self, expression: &'a Expression) -> View<'a> {
+        // A row's field within a loop: what templates do most.
+        if let Expression::Path(Path { base: Base::Frame(index), steps }) = expression
+            && let [step] = &**steps
+            && let Some(Frame { value: View::Row(row), .. }) = self.frames.get(*index)
+        {
+            self.fuel = self.fuel.saturating_sub(1);
+            return field(row, step);
+        }
+        self.evaluate_any(expression)
+    }
+
+    #[inline(never)]
+    fn evaluate_any(&mut self, expression: &'a Expression) -> View<'a> {
         match expression {
             Expression::Path(path) => self.follow(path),
             Expression::Literal(value) => View::Json(value),
@@ -248,6 +268,7 @@ impl<'a> Machine<'a> {
         steps.fold(start, View::step)
     }
 
+    #[inline(never)]
     fn call(&mut self, helper: Helper, arguments: &'a [Expression]) -> View<'a> {
         self.fuel = self.fuel.saturating_sub(1);
         // `compile` has checked how many arguments there are; a missing one would read as missing.
@@ -286,8 +307,11 @@ impl<'a> Machine<'a> {
         }
     }
 
+    /// Whether a value that may be missing or null can be put out.
+    #[cold]
     fn check_value<S: Sink>(&self, value: View<'a>, at: usize) -> Result<(), RenderError> {
-        if !(S::NEEDS_VALUES || self.strict && value.is_missing()) {
+        let unfit = value.is_missing() || (S::NEEDS_VALUES && value.is_null());
+        if !(S::NEEDS_VALUES || self.strict) || !unfit {
             return Ok(());
         }
         let name = self.written_at(at);
@@ -328,7 +352,10 @@ impl<'a> Machine<'a> {
     }
 
     fn out_of_fuel(&self, op: &Op, limits: Limits) -> RenderError {
-        self.limit(op, format!("the template takes more than {} operations for these rows: nest fewer loops or send fewer rows", limits.operations))
+        self.limit(
+            op,
+            format!("the template takes more than {} operations for these rows: nest fewer loops or send fewer rows", limits.operations),
+        )
     }
 }
 

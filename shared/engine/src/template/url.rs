@@ -20,6 +20,8 @@ pub struct UrlTemplate {
     program: Program,
     /// Scheme, host, port and the base's path, without a slash at the end.
     prefix: String,
+    /// The same with the slash, if there is one: for a request to the base itself.
+    alone: String,
     /// The base's URL: what the rendered one must agree with.
     base: Url,
     base_query: Option<String>,
@@ -47,13 +49,15 @@ impl UrlTemplate {
         {
             range.start = origin_end;
         }
-        let mut prefix = base.clone();
-        prefix.set_query(None);
-        let prefix = prefix.as_str().trim_end_matches('/').to_owned();
+        let mut alone = base.clone();
+        alone.set_query(None);
+        let alone = String::from(alone);
+        let prefix = alone.trim_end_matches('/').to_owned();
         let base_segments = base.path().trim_end_matches('/').matches('/').count();
         let base_query = base.query().filter(|query| !query.is_empty()).map(str::to_owned);
         let usage = program.usage.clone();
-        let mut template = UrlTemplate { program, prefix, base, base_query, base_segments, parameters: Vec::new(), usage, fixed: None };
+        let mut template =
+            UrlTemplate { program, prefix, alone, base, base_query, base_segments, parameters: Vec::new(), usage, fixed: None };
         template.fix()?;
         Ok(template)
     }
@@ -98,7 +102,7 @@ impl UrlTemplate {
             out.push(b'=');
             encode_value(&value, &mut out);
         }
-        let mut text = self.prefix.clone();
+        let mut text = if sink.segments == 0 { self.alone.clone() } else { self.prefix.clone() };
         text.push_str(&String::from_utf8_lossy(&out));
         if text.len() > MAX_URL_BYTES {
             return Err(self.refused(RenderProblem::Limit, format!("the URL is longer than {MAX_URL_BYTES} bytes")));
@@ -114,10 +118,9 @@ impl UrlTemplate {
         if !same_origin || !url.username().is_empty() || url.password().is_some() || url.fragment().is_some() {
             return Err("the values would change where the request goes".to_owned());
         }
-        let expected = (self.base_segments + segments).max(1);
+        let expected = if segments == 0 { self.base.path().matches('/').count() } else { self.base_segments + segments };
         let found = url.path().matches('/').count();
-        let base_alone = segments == 0 && found == self.base.path().matches('/').count();
-        if found == expected || base_alone { Ok(()) } else { Err("the values would change the URL's path segments".to_owned()) }
+        if found == expected { Ok(()) } else { Err("the values would change the URL's path segments".to_owned()) }
     }
 
     fn refused(&self, problem: RenderProblem, message: String) -> RenderError {
@@ -164,7 +167,11 @@ fn check_texts(program: &Program) -> Result<(), TemplateError> {
     for (index, range) in texts(program).enumerate() {
         let text = &source[range.clone()];
         if let Some(at) = text.find(|each: char| each.is_control()) {
-            return Err(TemplateError::at(source, range.start + at, "a URL can't hold line feeds or control characters: write it on one line"));
+            return Err(TemplateError::at(
+                source,
+                range.start + at,
+                "a URL can't hold line feeds or control characters: write it on one line",
+            ));
         }
         if let Some(at) = text.find('#') {
             return Err(TemplateError::at(source, range.start + at, "a fragment (#…) is never sent: take it out, or write %23"));
@@ -173,7 +180,11 @@ fn check_texts(program: &Program) -> Result<(), TemplateError> {
         in_query |= text.contains('?');
         let literal_origin = index == 0 && range.start == 0 && text.find("://").is_some_and(|at| !text[..at].is_empty());
         if text[..path_end].contains("://") && !literal_origin {
-            return Err(TemplateError::at(source, range.start, "scheme, host and port must be literal text at the start: no variable may stand before or in them"));
+            return Err(TemplateError::at(
+                source,
+                range.start,
+                "scheme, host and port must be literal text at the start: no variable may stand before or in them",
+            ));
         }
     }
     Ok(())
@@ -192,7 +203,9 @@ fn absolute_origin(source: &str) -> Result<Option<(Url, usize)>, TemplateError> 
     }
     let scheme = source[..scheme_end].to_ascii_lowercase();
     if !matches!(scheme.as_str(), "http" | "https") || !source[scheme_end..].starts_with("://") {
-        return fail(format!("`{scheme}:` is no scheme to send to: a URL starts with https://, or with a slash and a path under the base URL"));
+        return fail(format!(
+            "`{scheme}:` is no scheme to send to: a URL starts with https://, or with a slash and a path under the base URL"
+        ));
     }
     let authority = scheme_end + 3;
     let rest = &source[authority..];
@@ -277,9 +290,8 @@ impl UrlSink<'_> {
 impl Sink for UrlSink<'_> {
     const NEEDS_VALUES: bool = true;
 
-    fn text(&mut self, text: &str, out: &mut Vec<u8>) -> Result<(), Box<Fault>> {
-        let bytes = text.as_bytes();
-        for (at, byte) in bytes.iter().copied().enumerate() {
+    fn text(&mut self, _index: usize, text: &[u8], out: &mut Vec<u8>) -> Result<(), Box<Fault>> {
+        for (at, byte) in text.iter().copied().enumerate() {
             if self.part == Part::Start && !matches!(byte, b'/' | b'?') {
                 self.start_segment(out);
             }
@@ -292,7 +304,7 @@ impl Sink for UrlSink<'_> {
                     self.end_segment(out).map_err(|message| Fault::text(at, message))?;
                     self.start_query(out);
                 }
-                b'%' if bytes.get(at + 1).is_some_and(u8::is_ascii_hexdigit) && bytes.get(at + 2).is_some_and(u8::is_ascii_hexdigit) => {
+                b'%' if text.get(at + 1).is_some_and(u8::is_ascii_hexdigit) && text.get(at + 2).is_some_and(u8::is_ascii_hexdigit) => {
                     out.push(byte);
                 }
                 _ if stands_in_literal(byte) => out.push(byte),
@@ -320,10 +332,6 @@ impl Sink for UrlSink<'_> {
 
     fn finish(&mut self, out: &mut Vec<u8>) -> Result<(), Box<Fault>> {
         self.end_segment(out).map_err(Fault::value)?;
-        if self.part == Part::Start && self.base_query.is_none() {
-            // The base stands alone, and its prefix has lost the slash at its end.
-            return Ok(());
-        }
         if self.part != Part::Query && self.base_query.is_some() {
             self.start_query(out);
             out.pop();

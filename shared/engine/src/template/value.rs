@@ -176,11 +176,15 @@ impl<'a> View<'a> {
                 one.len() == two.len() && one.iter().zip(two).all(|(one, two)| View::Json(one).equals(View::Json(two), fuel))
             }
             (View::Json(Value::Object(one)), View::Json(Value::Object(two))) => {
-                let same = |(name, value): (&String, &'a Value)| two.get(name).is_some_and(|other| View::Json(value).equals(View::Json(other), fuel));
+                let same = |(name, value): (&String, &'a Value)| {
+                    two.get(name).is_some_and(|other| View::Json(value).equals(View::Json(other), fuel))
+                };
                 one.len() == two.len() && one.iter().all(same)
             }
             (View::Row(one), View::Row(two)) => {
-                let same = |(name, value): (&String, &'a Value)| two.get(name).is_some_and(|other| View::Json(value).equals(View::Json(other), fuel));
+                let same = |(name, value): (&String, &'a Value)| {
+                    two.get(name).is_some_and(|other| View::Json(value).equals(View::Json(other), fuel))
+                };
                 one.names.len() == two.names.len() && one.names.iter().zip(one.values).all(same)
             }
             _ => false,
@@ -235,8 +239,9 @@ impl<'a> View<'a> {
     }
 }
 
+/// A field of a row, looked for first where it stood in the last one.
 #[inline]
-fn field<'a>(row: &'a Row<'a>, step: &Step) -> View<'a> {
+pub(super) fn field<'a>(row: &'a Row<'a>, step: &Step) -> View<'a> {
     let hint = step.hint();
     if row.names.get(hint).is_some_and(|name| **name == *step.name) {
         return View::of(row.values.get(hint));
@@ -317,10 +322,39 @@ const ESCAPED: [bool; 256] = {
     table
 };
 
+/// The offset of the first byte that can't stand in a JSON string as it is. Eight bytes at a time: the three tests are exact up to and
+/// including the first byte that meets one, since a borrow only reaches later bytes.
+#[inline]
+fn first_escaped(text: &[u8]) -> Option<usize> {
+    const ONES: u64 = u64::MAX / 255;
+    const HIGHS: u64 = ONES << 7;
+    let zero_byte = |word: u64| word.wrapping_sub(ONES) & !word & HIGHS;
+    let flags = |word: u64| {
+        let control = word.wrapping_sub(ONES * 0x20) & !word & HIGHS;
+        control | zero_byte(word ^ (ONES * 0x22)) | zero_byte(word ^ (ONES * 0x5c))
+    };
+    let (words, rest) = text.as_chunks::<8>();
+    for (index, word) in words.iter().enumerate() {
+        let found = flags(u64::from_le_bytes(*word));
+        if found != 0 {
+            return Some(index * 8 + (found.trailing_zeros() / 8) as usize);
+        }
+    }
+    // What is left of a longer text is tested with some bytes that are known to be plain.
+    match text.last_chunk::<8>() {
+        _ if rest.is_empty() => None,
+        Some(word) => match flags(u64::from_le_bytes(*word)) {
+            0 => None,
+            found => Some(text.len() - 8 + (found.trailing_zeros() / 8) as usize),
+        },
+        None => rest.iter().position(|byte| ESCAPED[usize::from(*byte)]),
+    }
+}
+
 /// Writes text (UTF-8) as the inside of a JSON string.
 #[inline]
 pub(super) fn escape_json(mut text: &[u8], out: &mut Vec<u8>) {
-    while let Some(plain) = text.iter().position(|byte| ESCAPED[usize::from(*byte)]) {
+    while let Some(plain) = first_escaped(text) {
         out.extend_from_slice(&text[..plain]);
         let byte = text[plain];
         let short = match byte {

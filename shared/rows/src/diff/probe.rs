@@ -127,7 +127,6 @@ pub(crate) struct Probe<'a, 'w> {
     keys: Vec<u128>,
     pending: Vec<Pending>,
     cells: Vec<Cell<'a>>,
-    columns: Option<Columns>,
     pub failed: Option<SourceError>,
 }
 
@@ -142,7 +141,6 @@ impl<'a, 'w> Probe<'a, 'w> {
             keys: Vec::with_capacity(GROUP),
             pending: Vec::with_capacity(GROUP),
             cells: Vec::new(),
-            columns: None,
             failed: None,
         }
     }
@@ -247,7 +245,7 @@ impl<'a> RowSink<'a> for Probe<'a, '_> {
     #[inline]
     fn row(&mut self, line: u32, cells: &mut Vec<Cell<'a>>, columns: &Columns) {
         if let Err(reason) = columns.key_text(cells, &mut self.scratch.key) {
-            self.invalid(line, None, reason);
+            self.invalid(line, None, reason, columns);
             return;
         }
         let row_hash = columns.row_hash(cells, self.context.seed, &mut self.scratch.canonical);
@@ -262,7 +260,7 @@ impl<'a> RowSink<'a> for Probe<'a, '_> {
         }
     }
 
-    fn invalid(&mut self, line: u32, key: Option<String>, reason: String) {
+    fn invalid(&mut self, line: u32, key: Option<String>, reason: String, columns: &Columns) {
         self.scratch.sums.rows += 1;
         self.scratch.sums.invalid += 1;
         match &key {
@@ -273,8 +271,7 @@ impl<'a> RowSink<'a> for Probe<'a, '_> {
                 let start = self.cells.len();
                 self.push(0, line, start, false);
                 if self.keys.len() == GROUP {
-                    let columns = self.columns.take().unwrap_or_default();
-                    self.look_up(&columns);
+                    self.look_up(columns);
                 }
             }
         }

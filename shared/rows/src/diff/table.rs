@@ -157,11 +157,6 @@ impl Table {
         self.buckets.resize(buckets + 1, self.slots.len() as u32);
     }
 
-    /// How many rows there are.
-    pub fn len(&self) -> usize {
-        self.slots.len()
-    }
-
     pub fn slot(&self, index: u32) -> &Slot {
         &self.slots[index as usize]
     }

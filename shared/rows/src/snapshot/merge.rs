@@ -203,13 +203,19 @@ pub(crate) struct Reorder {
     file: SnapshotFile,
     /// By wanted name: the position in the file; `None` in front if nothing has to move.
     from: Option<Vec<Option<usize>>>,
+    width: usize,
 }
 
 impl Reorder {
     pub fn new(file: &SnapshotFile, to: &[String]) -> Reorder {
         let same = *file.fields == *to;
         let from = to.iter().map(|name| file.fields.iter().position(|f| f == name)).collect();
-        Reorder { file: file.clone(), from: (!same).then_some(from) }
+        Reorder { file: file.clone(), from: (!same).then_some(from), width: to.len() }
+    }
+
+    /// How many fields there are in the wanted order.
+    pub fn width(&self) -> usize {
+        self.width
     }
 
     /// Whether the JSON text can stay as it is.
@@ -221,7 +227,10 @@ impl Reorder {
         let mut values: Vec<Value> =
             serde_json::from_str(json).map_err(|e| self.file.corrupt(&format!("holds fields that are not a JSON array ({e})")))?;
         Ok(match &self.from {
-            None => values,
+            None => {
+                values.resize(self.width, Value::Null);
+                values
+            }
             Some(from) => from.iter().map(|p| p.and_then(|p| values.get_mut(p)).map_or(Value::Null, Value::take)).collect(),
         })
     }

@@ -118,6 +118,16 @@ impl SnapshotFile {
         })
     }
 
+    /// The upper halves of a row group's row hashes.
+    pub fn row_hi(&self, group: usize) -> Result<LongColumn, SourceError> {
+        let reader = self.hashes.get_row_group(group).map_err(|e| self.broken(&e))?;
+        match reader.get_column_reader(ROW_HI) {
+            Ok(ColumnReader::Int64ColumnReader(reader)) => Ok(LongColumn { reader, file: self.clone() }),
+            Ok(_) => Err(self.corrupt("has a hash column of another type")),
+            Err(e) => Err(self.broken(&e)),
+        }
+    }
+
     /// Chosen entries, in the order of the file.
     pub fn entries(&self, positions: Positions) -> Result<Entries, SourceError> {
         let options = ArrowReaderOptions::new().with_offset_index_policy(PageIndexPolicy::Optional);
@@ -132,6 +142,21 @@ fn broken(path: &Path, e: &ParquetError) -> SourceError {
         path.display().to_string(),
         format!("is not a whole snapshot: {e}; restore it or start over with --full"),
     )
+}
+
+/// One column of hashes, chunk by chunk.
+pub(crate) struct LongColumn {
+    reader: ColumnReaderImpl<Int64Type>,
+    file: SnapshotFile,
+}
+
+impl LongColumn {
+    /// Reads the next chunk; false at the end of the row group.
+    pub fn next(&mut self, chunk: &mut Vec<i64>) -> Result<bool, SourceError> {
+        chunk.clear();
+        self.reader.read_records(CHUNK, None, None, chunk).map_err(|e| self.file.broken(&e))?;
+        Ok(!chunk.is_empty())
+    }
 }
 
 /// The hash columns of one row group, chunk by chunk.

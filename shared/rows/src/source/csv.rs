@@ -146,7 +146,7 @@ pub(crate) fn parse<'a, S: RowSink<'a>>(block: &'a [u8], shape: &Shape, columns:
         let this = line;
         line += lines;
         let Ok(record_text) = record_text else {
-            sink.invalid(this, None, "is not valid UTF-8; write the file as UTF-8".to_owned());
+            sink.invalid(this, None, "is not valid UTF-8; write the file as UTF-8".to_owned(), columns);
             continue;
         };
         cells.clear();
@@ -163,8 +163,8 @@ pub(crate) fn parse<'a, S: RowSink<'a>>(block: &'a [u8], shape: &Shape, columns:
         match found {
             Ok(n) if n == shape.slots.len() => sink.row(this, &mut cells, columns),
             Ok(n) if n < shape.slots.len() && unfinished => return Ending::Torn { line: this, cells: n },
-            Ok(n) => sink.invalid(this, None, format!("has {n} cells where the header has {}", shape.slots.len())),
-            Err(()) => sink.invalid(this, None, "has text behind a closing quote; double the quotes inside a quoted cell".to_owned()),
+            Ok(n) => sink.invalid(this, None, format!("has {n} cells where the header has {}", shape.slots.len()), columns),
+            Err(()) => sink.invalid(this, None, "has text behind a closing quote; double the quotes inside a quoted cell".to_owned(), columns),
         }
     }
     Ending::Whole
@@ -245,4 +245,126 @@ fn split_plain<'a>(text: &'a str, shape: &Shape, cells: &mut [Cell<'a>]) -> usiz
 /// Where the first record ends, its line feed included; its quotes are known to be closed.
 pub(crate) fn first_record_end(block: &[u8]) -> usize {
     (record_end(block, 0) + 1).min(block.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::columns::Selection;
+    use proptest::prelude::*;
+
+    /// Every record as its cells and line, or the line and reason of an invalid one.
+    #[derive(Default)]
+    struct Collect(Vec<(u32, Result<Vec<Option<String>>, String>)>);
+
+    impl<'a> RowSink<'a> for Collect {
+        fn row(&mut self, line: u32, cells: &mut Vec<Cell<'a>>, _: &Columns) {
+            let text = |c: &Cell<'a>| c.key_text().ok().map(Cow::into_owned);
+            self.0.push((line, Ok(cells.iter().map(text).collect())));
+        }
+
+        fn invalid(&mut self, line: u32, _: Option<String>, reason: String, _: &Columns) {
+            self.0.push((line, Err(reason)));
+        }
+    }
+
+    fn names(width: usize) -> Vec<String> {
+        (0..width).map(|i| format!("c{i}")).collect()
+    }
+
+    fn read(block: &[u8], width: usize, open_end: bool) -> (Collect, Ending) {
+        let selection = Selection { key: vec!["c0".to_owned()], fields: Vec::new(), ignore: Vec::new() };
+        let columns = Columns::of_header(&selection, &names(width), "test").unwrap();
+        let shape = Shape { slots: columns.of_file(&selection, &names(width), "test").unwrap() };
+        let mut found = Collect::default();
+        let ending = parse(block, &shape, &columns, open_end, &mut found);
+        (found, ending)
+    }
+
+    fn good(block: &str, width: usize) -> Vec<Vec<Option<String>>> {
+        read(block.as_bytes(), width, true).0.0.into_iter().filter_map(|(_, r)| r.ok()).collect()
+    }
+
+    fn texts(cells: &[&str]) -> Vec<Option<String>> {
+        cells.iter().map(|c| (!c.is_empty()).then(|| (*c).to_owned())).collect()
+    }
+
+    #[test]
+    fn cells_may_be_quoted_empty_or_hold_line_feeds() {
+        let rows = good("a,b,c\n\"x,\"\"y\"\"\",,\"\"\r\n\"1\n2\",é,last", 3);
+        assert_eq!(rows, [texts(&["a", "b", "c"]), texts(&["x,\"y\"", "", ""]), texts(&["1\n2", "é", "last"])]);
+        assert_eq!(good("5\" pipe,b\n", 2), [texts(&["5\" pipe", "b"])]);
+        assert_eq!(good("\n\r\na,b\n\n", 2), [texts(&["a", "b"])], "blank lines are no rows");
+    }
+
+    #[test]
+    fn lines_are_physical_ones_and_bad_records_do_not_move_their_neighbours() {
+        let (found, ending) = read(b"\"a\nb\",1\nx,2,3\n\"c\"d,4\n\xff,5\ny,6\n", 2, false);
+        let lines: Vec<(u32, bool)> = found.0.iter().map(|(line, r)| (*line, r.is_ok())).collect();
+        assert_eq!(lines, [(0, true), (2, false), (3, false), (4, false), (5, true)]);
+        assert_eq!(found.0[1].1, Err("has 3 cells where the header has 2".to_owned()));
+        assert_eq!(ending, Ending::Whole);
+    }
+
+    #[test]
+    fn a_last_line_with_too_few_cells_is_torn_only_without_its_line_feed() {
+        assert_eq!(read(b"a,b\nc", 2, true).1, Ending::Torn { line: 1, cells: 1 });
+        assert_eq!(read(b"a,b\nc\n", 2, false).1, Ending::Whole);
+        assert_eq!(read(b"a,b\nc,d", 2, true).1, Ending::Whole);
+    }
+
+    #[test]
+    fn an_open_quote_at_the_end_is_found() {
+        assert_eq!(cut(b"a\n\"b\n", true), Cut::Nowhere { open_quote: Some(2) });
+        assert_eq!(cut(b"a\n\"b\n", false), Cut::At(2));
+        assert_eq!(cut(b"\"b\n", false), Cut::Nowhere { open_quote: Some(0) });
+        assert_eq!(cut(b"a\n\"b\"", false), Cut::At(2), "the quote may be half of a pair");
+        assert_eq!(cut(b"a\n\"b\"", true), Cut::At(6));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
+
+        /// Against the csv crate, on any bytes that it takes for the same dialect.
+        #[test]
+        fn records_are_those_that_the_csv_crate_finds(
+            text in "([abé,\"\n ]|,\"|\"\n|\"\"|\r\n|abcdefghij|,,){0,60}",
+            width in 1usize..5,
+        ) {
+            // A carriage return alone ends a record there.
+            prop_assume!(!text.replace("\r\n", "\n").contains('\r'));
+            let whole = matches!(cut(text.as_bytes(), true), Cut::At(_));
+            let mut reader = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(text.as_bytes());
+            let theirs: Vec<csv::StringRecord> = reader.records().map(Result::unwrap).collect();
+            let (ours, ending) = read(text.as_bytes(), width, true);
+            if whole {
+                let torn = usize::from(ending != Ending::Whole);
+                prop_assert_eq!(ours.0.len() + torn, theirs.len());
+                for ((line, ours), theirs) in ours.0.iter().zip(&theirs) {
+                    let start = theirs.position().unwrap();
+                    match ours {
+                        Ok(cells) => {
+                            let theirs: Vec<_> = theirs.iter().map(|c| (!c.is_empty()).then(|| c.to_owned())).collect();
+                            prop_assert_eq!(cells, &theirs);
+                        }
+                        Err(reason) => prop_assert!(theirs.len() != width || reason.contains("closing quote")),
+                    }
+                    // Theirs counts from the first line, and from where the record before ended.
+                    prop_assert!(u64::from(*line) + 1 >= start.line());
+                }
+            }
+            // However a buffer ends, what is cut off it reads the same as in one piece.
+            for end in 0..text.len() {
+                if let Cut::At(at) = cut(&text.as_bytes()[..end], false) {
+                    let (mut first, _) = read(&text.as_bytes()[..at], width, false);
+                    let lines = text.as_bytes()[..at].iter().filter(|b| **b == b'\n').count() as u32;
+                    let (rest, _) = read(&text.as_bytes()[at..], width, true);
+                    first.0.extend(rest.0.into_iter().map(|(line, r)| (line + lines, r)));
+                    if whole {
+                        prop_assert_eq!(&first.0, &ours.0);
+                    }
+                }
+            }
+        }
+    }
 }

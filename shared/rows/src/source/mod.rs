@@ -18,5 +18,5 @@ pub(crate) trait RowSink<'a> {
     fn row(&mut self, line: u32, cells: &mut Vec<Cell<'a>>, columns: &Columns);
 
     /// A row that cannot be used; `key` where it could be read.
-    fn invalid(&mut self, line: u32, key: Option<String>, reason: String);
+    fn invalid(&mut self, line: u32, key: Option<String>, reason: String, columns: &Columns);
 }

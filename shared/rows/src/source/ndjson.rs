@@ -42,6 +42,11 @@ impl Members {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether every member is a field.
+    pub fn union(&self) -> bool {
+        self.union
+    }
+
     /// The columns with `name` among them.
     fn with(&self, name: &str) -> Option<Arc<Columns>> {
         let mut shared = self.lock();
@@ -94,6 +99,11 @@ impl Parser {
         };
         parser.learn(columns);
         parser
+    }
+
+    /// The columns known so far.
+    pub fn columns(&self) -> &Arc<Columns> {
+        &self.columns
     }
 
     fn learn(&mut self, columns: Arc<Columns>) {
@@ -163,7 +173,7 @@ impl Parser {
             }
             match json {
                 Err(_) if unfinished => return Ok(Ending::Torn { line: this, cells: 0 }),
-                Err(_) => sink.invalid(this, None, "is not valid UTF-8; write the file as UTF-8".to_owned()),
+                Err(_) => sink.invalid(this, None, "is not valid UTF-8; write the file as UTF-8".to_owned(), &self.columns),
                 Ok(json) => {
                     if !self.row(json, (index, this), &mut cells, sink) && unfinished {
                         return Ok(Ending::Torn { line: this, cells: 0 });
@@ -199,9 +209,9 @@ impl Parser {
         // The slow way: it finds out what is wrong, and reads the key all the same.
         match self.careful_row(json, place, cells) {
             Careful::Fine => sink.row(place.1, cells, &self.columns),
-            Careful::Invalid(key, reason) => sink.invalid(place.1, key, reason),
+            Careful::Invalid(key, reason) => sink.invalid(place.1, key, reason, &self.columns),
             Careful::Broken(reason) => {
-                sink.invalid(place.1, None, reason);
+                sink.invalid(place.1, None, reason, &self.columns);
                 return false;
             }
         }

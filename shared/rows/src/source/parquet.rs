@@ -12,6 +12,7 @@ use arrow_schema::{DataType, Field, Schema};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder, RowSelection};
 use parquet::errors::ParquetError;
+use parquet::file::reader::Length;
 use std::sync::Arc;
 
 /// Large row groups are cut so that all threads have work; small enough to keep a file of one row group busy on a few cores.
@@ -33,7 +34,7 @@ pub(crate) struct Slice {
     group: usize,
     /// Within the row group.
     from: usize,
-    rows: usize,
+    pub rows: usize,
     /// The first row's number in the file, from 0.
     pub first: u64,
 }
@@ -76,6 +77,14 @@ impl ParquetInput {
             }
         }
         Ok(ParquetInput { files: opened, columns: columns.unwrap_or_default(), header, slices })
+    }
+
+    /// About how many bytes of all files are read when so many rows of a slice are.
+    pub fn bytes_read(&self, slice: &Slice, rows: u32) -> u64 {
+        let before: u64 = self.files[..slice.file as usize].iter().map(|f| f.reader.len()).sum();
+        let file = &self.files[slice.file as usize];
+        let all = file.metadata.metadata().file_metadata().num_rows().max(1) as f64;
+        before + (file.reader.len() as f64 * ((slice.first + u64::from(rows)) as f64 / all).min(1.0)) as u64
     }
 
     /// Hands a slice's rows to `take` batch by batch: the batch, and the first row's number within the slice.
@@ -141,7 +150,7 @@ impl Batches<'_> {
                 None => sink.row(line, &mut cells, columns),
                 Some((slot, fault)) => {
                     let readable = !columns.key.contains(&slot) && columns.key_text(&cells, &mut key).is_ok();
-                    sink.invalid(line, readable.then(|| key.clone()), format!("the column \"{}\" {fault}", columns.names[slot]));
+                    sink.invalid(line, readable.then(|| key.clone()), format!("the column \"{}\" {fault}", columns.names[slot]), columns);
                 }
             }
         }

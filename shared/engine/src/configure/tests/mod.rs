@@ -1,6 +1,7 @@
 //! What the parser takes, what it refuses, and where it says so.
 
 mod arbitrary;
+mod later;
 mod merging;
 mod problems;
 mod sound;

@@ -1,0 +1,172 @@
+//! The command line (contract.md).
+
+use crate::receive::ReceiveArgs;
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+
+/// Sends the rows of a model, and only what changed since last time, to any HTTP API, at the rate that the API can take.
+#[derive(Debug, Parser)]
+#[command(name = "penstock", version, max_term_width = 100)]
+pub struct Cli {
+    /// Options that every command takes.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options that every command takes.
+#[derive(Clone, Debug, Args)]
+pub struct Global {
+    /// The project file.
+    #[arg(long, global = true, value_name = "FILE", default_value = "penstock.yaml")]
+    pub project: PathBuf,
+    /// Where state is kept [default: .penstock beside the project file].
+    #[arg(long, global = true, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Print the result as JSON on standard output, and nothing else there.
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Print no progress.
+    #[arg(long, short, global = true)]
+    pub quiet: bool,
+    /// Let requests go to private, loopback and link-local addresses.
+    #[arg(long, global = true)]
+    pub allow_private: bool,
+    /// Let requests go to these private addresses, as in 10.1.0.0/16 or 127.0.0.1/32:8080.
+    #[arg(long, global = true, value_name = "CIDR[:PORT]")]
+    pub allow_range: Vec<String>,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Write a starter project: penstock.yaml and sample rows.
+    Init {
+        /// The folder.
+        #[arg(default_value = ".")]
+        dir: PathBuf,
+    },
+    /// List every problem in the project file, each with its path and line.
+    Validate,
+    /// Show what a run would send, and how long it would take; sends nothing.
+    Plan {
+        /// The export.
+        export: String,
+        /// Write every request to this file, for `run --plan`.
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+        /// Plan all present rows as if they were new.
+        #[arg(long)]
+        full: bool,
+    },
+    /// Plan and deliver.
+    Run(RunArgs),
+    /// Show the request that an action makes of a sample row, as the wire would carry it.
+    Render {
+        /// The export and the action, as in newsletter.add.
+        #[arg(value_name = "EXPORT.ACTION")]
+        action: String,
+        /// The key of the row [default: the first row].
+        #[arg(long)]
+        row: Option<String>,
+        /// A JSON file with a row (or a list of rows) to use instead of the model's.
+        #[arg(long, value_name = "FILE")]
+        sample: Option<PathBuf>,
+    },
+    /// Send one sample request to a destination and show what comes back.
+    Test {
+        /// The destination.
+        destination: String,
+        /// A JSON file with a row (or a list of rows) to send instead of the model's first.
+        #[arg(long, value_name = "FILE")]
+        sample: Option<PathBuf>,
+        /// The export whose action is used [default: the first one to this destination].
+        #[arg(long)]
+        export: Option<String>,
+        /// The action [default: the first one that is on].
+        #[arg(long)]
+        action: Option<String>,
+    },
+    /// List runs, or show one.
+    Runs {
+        /// A run's id.
+        id: Option<String>,
+        /// Of this export only.
+        #[arg(long)]
+        export: Option<String>,
+        /// At most so many.
+        #[arg(long, default_value_t = 20)]
+        limit: usize,
+    },
+    /// List deliveries, or show one with its request and its attempts.
+    Deliveries(LookArgs),
+    /// List attempts, or show those of one delivery with their responses.
+    Attempts(LookArgs),
+    /// Send deliveries of a run again, under the same idempotency keys.
+    Redeliver {
+        /// Which ones.
+        #[command(flatten)]
+        look: LookArgs,
+        /// Go, after the count was shown.
+        #[arg(long)]
+        yes: bool,
+    },
+    /// A local receiver that prints and records what arrives.
+    Receive(ReceiveArgs),
+}
+
+/// What `run` takes.
+#[derive(Clone, Debug, Args)]
+pub struct RunArgs {
+    /// The exports.
+    #[arg(required = true, value_name = "EXPORT")]
+    pub exports: Vec<String>,
+    /// Execute exactly this plan (of `plan --out`), or refuse because rows or snapshot have moved on.
+    #[arg(long, value_name = "FILE")]
+    pub plan: Option<PathBuf>,
+    /// Go past a guard.
+    #[arg(long)]
+    pub approve: bool,
+    /// Take the rows as already delivered; sends nothing.
+    #[arg(long, conflicts_with_all = ["full", "plan"])]
+    pub adopt: bool,
+    /// Send all present rows again.
+    #[arg(long)]
+    pub full: bool,
+}
+
+/// Which deliveries are looked at.
+#[derive(Clone, Debug, Args)]
+pub struct LookArgs {
+    /// A delivery's id.
+    pub id: Option<String>,
+    /// Of this run.
+    #[arg(long)]
+    pub run: Option<String>,
+    /// Of this export.
+    #[arg(long)]
+    pub export: Option<String>,
+    /// To this destination.
+    #[arg(long)]
+    pub destination: Option<String>,
+    /// Some attempt had this outcome class, as in server_error.
+    #[arg(long)]
+    pub class: Option<String>,
+    /// The delivery stands so now, as in exhausted.
+    #[arg(long)]
+    pub status: Option<String>,
+    /// Since this time (2026-01-31T12:00:00Z) or this long ago (90m, 24h, 7d).
+    #[arg(long)]
+    pub since: Option<String>,
+    /// Until this time or this long ago.
+    #[arg(long)]
+    pub until: Option<String>,
+    /// Carries the row of this key (with --run or --export).
+    #[arg(long, value_name = "KEY")]
+    pub row: Option<String>,
+    /// At most so many.
+    #[arg(long, default_value_t = 50)]
+    pub limit: usize,
+}

@@ -1,0 +1,266 @@
+//! Planning a run of an export: the diff of its rows against its snapshot, cut into parcels in a local file.
+
+use crate::failure::Failure;
+use crate::site::{self, Site};
+use engine::model::export::{Export, FirstRun};
+use engine::plan::block::Directory;
+use engine::plan::cut::{Cutter, Options, Totals};
+use engine::plan::{estimate, guard};
+use engine::port::{Objects, PortError};
+use engine::run::document::{InvalidRow, LISTED_INVALID_ROWS, RowCounts, Run, Status};
+use engine::run::finish::WriteDelta;
+use engine::run::state::State;
+use engine::shape::{Compiled, Shape};
+use rows::DiffRequest;
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::PathBuf;
+
+/// Changes held in memory before they go to scratch files, bytes.
+const SPOOL_MEMORY: usize = 64 << 20;
+/// More deltas than this are merged into a new base.
+const MOST_DELTAS: usize = 31;
+
+/// How a run is planned.
+#[derive(Clone, Debug)]
+pub struct Wish {
+    /// The run's id.
+    pub run: String,
+    /// Its start, Unix microseconds: the frozen "now" of its templates.
+    pub started_at: u64,
+    /// Past a guard.
+    pub approve: bool,
+    /// Take the rows as delivered.
+    pub adopt: bool,
+    /// Send all present rows again.
+    pub full: bool,
+}
+
+/// A run as planned; nothing is stored yet but a local file.
+#[derive(Debug)]
+pub struct Planned {
+    /// The run's document. Its status is `held` if a guard wants a person's approval.
+    pub run: Run,
+    /// What shapes its requests.
+    pub compiled: Compiled,
+    /// Where its parcels lie in the file.
+    pub directory: Directory,
+    /// The local file.
+    pub file: PathBuf,
+    /// Rows read.
+    pub rows: u64,
+    /// Order-free sum of key and row hashes.
+    pub checksum: u128,
+    /// Whether removals were left out, since the key of some invalid row cannot be read.
+    pub removals_wait: bool,
+    /// The snapshot it was compared with.
+    pub snapshot: Vec<String>,
+    /// Whether the source is as it was when the last run delivered all of it, so that it was not read.
+    pub unread: bool,
+}
+
+impl Planned {
+    /// What it holds.
+    pub fn totals(&self) -> &Totals {
+        &self.run.totals
+    }
+}
+
+/// Plans a run of an export whose state is `state`. `progress` gets bytes and rows read.
+pub async fn plan(
+    site: &Site,
+    export: &Export,
+    state: &State,
+    wish: &Wish,
+    progress: &(dyn Fn(u64, u64) + Sync),
+) -> Result<Planned, Failure> {
+    let destination = site.destination_of(export);
+    let model = site.model_of(export);
+    let shape = Shape::of(&site.loaded.project, export);
+    let source = site.source(model);
+    let scratch = site.scratch()?;
+    let snapshot = state.snapshot.clone().unwrap_or_default();
+    let version = shape.version();
+    let mut run = Run {
+        id: wish.run.clone(),
+        export: export.id.clone(),
+        destination: destination.id.clone(),
+        status: Status::Planning,
+        started_at: wish.started_at,
+        finished_at: None,
+        shape_version: version.clone(),
+        mapping_version: shape.mapping_version(),
+        object: format!("plans/{}/{}", site.organization(), wish.run),
+        field_names: Vec::new(),
+        parcels: 0,
+        totals: Totals::default(),
+        invalid_rows: 0,
+        invalid: Vec::new(),
+        reason: None,
+        rows: RowCounts::default(),
+        deliveries: Default::default(),
+        attempts: 0,
+        source_version: None,
+        finishes: 0,
+    };
+    let compiled = Compiled::new(shape).map_err(Failure::new)?;
+    let file = scratch.join(format!("{}.plan", wish.run));
+    let source_version = rows::source_version(&source)?;
+    let unchanged = state.settled.as_ref().is_some_and(|settled| *settled == (source_version.clone(), version));
+    if unchanged && !wish.full && !wish.adopt {
+        run.source_version = Some(source_version);
+        let names = Vec::new();
+        let (directory, totals) = cut(&compiled, &names, &run, wish, None, false, &file, std::iter::empty())?;
+        run.totals = totals;
+        return Ok(Planned { run, compiled, directory, file, rows: 0, checksum: 0, removals_wait: false, snapshot, unread: true });
+    }
+    let mut files = Vec::with_capacity(snapshot.len());
+    for name in &snapshot {
+        files.push(site.objects.local(name).await?);
+    }
+    let request = DiffRequest {
+        source,
+        primary_key: model.primary_key.clone(),
+        fields: site::fields(export),
+        ignore: export.ignore_in_diff.clone(),
+        hash_seed: state.hash_seed.unwrap_or_default(),
+        snapshot: files,
+        want_previous: compiled.wants_previous(),
+        resend_all: wish.full,
+        scratch,
+        threads: std::thread::available_parallelism().map_or(2, usize::from).min(8),
+        spool_memory: SPOOL_MEMORY,
+    };
+    let diff = rows::diff(&request, progress)?;
+    let names = diff.field_names.to_vec();
+    let counted = guard::Counted { snapshot: diff.snapshot_rows, rows: diff.rows, removed: diff.removed, invalid: diff.invalid_rows };
+    let remapped = state.snapshot.is_some()
+        && diff.snapshot_rows > 0
+        && state.mapping_version.as_ref().is_some_and(|mapping| *mapping != run.mapping_version);
+    let changes = diff.added + diff.changed + diff.removed;
+    let first_run_skips = state.snapshot.is_none() && export.first_run == FirstRun::Skip && !wish.full;
+    let settle_all = wish.adopt || first_run_skips;
+    run.field_names = names.clone();
+    run.invalid_rows = diff.invalid_rows;
+    run.invalid = diff
+        .invalid
+        .iter()
+        .take(LISTED_INVALID_ROWS)
+        .map(|row| InvalidRow { place: row.place.clone(), key: row.key.clone(), reason: row.reason.clone() })
+        .collect();
+    run.source_version = Some(diff.source_version.clone());
+    if !wish.approve && !settle_all {
+        run.reason = match remapped {
+            true if changes > 0 => Some(format!(
+                "the fields or the key of export {} have changed: {changes} rows would be sent again; --approve sends them, --adopt takes them as delivered",
+                export.id
+            )),
+            _ => guard::trips(&export.guard, counted).map(|why| format!("{why}; --approve goes past it")),
+        };
+        if run.reason.is_some() {
+            run.status = Status::Held;
+        }
+    }
+    let (planned_rows, checksum, removals_wait) = (diff.rows, diff.checksum, diff.removals_wait);
+    let rate = estimate::rate(&destination.rate_limits);
+    let (directory, totals) = cut(&compiled, &names, &run, wish, rate, settle_all, &file, diff.changes.into_iter())?;
+    run.totals = totals;
+    run.parcels = directory.parcels.len() as u32;
+    Ok(Planned { run, compiled, directory, file, rows: planned_rows, checksum, removals_wait, snapshot, unread: false })
+}
+
+#[allow(clippy::too_many_arguments)]
+fn cut(
+    compiled: &Compiled,
+    names: &[String],
+    run: &Run,
+    wish: &Wish,
+    rate: Option<f64>,
+    settle_all: bool,
+    file: &PathBuf,
+    changes: impl Iterator<Item = Result<engine::model::change::Change, rows::SourceError>>,
+) -> Result<(Directory, Totals), Failure> {
+    let wrong = |e: std::io::Error| match e.kind() {
+        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
+            Failure::from(PortError::Full(format!("the plan cannot be written to {}", file.display())))
+        }
+        _ => Failure::new(format!("the plan cannot be written to {}: {e}", file.display())),
+    };
+    let started_at = run.started_at_text();
+    let options = Options { run: &wish.run, started_at: &started_at, rate, settle_all };
+    let out = BufWriter::with_capacity(1 << 20, File::create(file).map_err(wrong)?);
+    let mut cutter = Cutter::new(compiled, names, options, out);
+    for change in changes {
+        cutter.push(change?).map_err(wrong)?;
+    }
+    let (mut out, directory, totals) = cutter.finish().map_err(wrong)?;
+    out.flush().map_err(wrong)?;
+    Ok((directory, totals))
+}
+
+/// Merges a snapshot of many deltas into a new base. Old files go once no list names them.
+pub async fn compact(site: &Site, export: &Export, state: State) -> Result<State, Failure> {
+    let Some(files) = state.snapshot.clone() else { return Ok(state) };
+    let mut paths = Vec::with_capacity(files.len());
+    for name in &files {
+        paths.push(site.objects.local(name).await?);
+    }
+    let size = |path: &PathBuf| std::fs::metadata(path).map_or(0, |meta| meta.len());
+    let base = paths.first().map_or(0, size);
+    let deltas: u64 = paths.iter().skip(1).map(size).sum();
+    // A handful of small deltas costs nothing; a tenth of a small base is not worth a pass either.
+    let heavy = deltas > base / 10 && deltas > 8 << 20;
+    if files.len() <= MOST_DELTAS && !heavy {
+        return Ok(state);
+    }
+    let to = site.scratch()?.join(format!("{}.base.parquet", export.id));
+    rows::compact(&paths, &to)?;
+    let newest = files.last().map_or("", String::as_str).rsplit('/').next().unwrap_or_default().trim_end_matches(".parquet").to_string();
+    let name = format!("snapshots/{}/{}/{newest}-base.parquet", site.organization(), export.id);
+    site.objects.adopt(&name, &to).await?;
+    let swapped = engine::run::state::change(&site.store, site.organization(), &export.id, site.clock.seconds(), |state| {
+        if state.snapshot.as_ref() == Some(&files) {
+            state.snapshot = Some(vec![name.clone()]);
+            Ok(())
+        } else {
+            Err(())
+        }
+    })
+    .await?;
+    match swapped {
+        Ok(state) => {
+            for old in &files {
+                site.objects.delete(old).await?;
+            }
+            Ok(state)
+        }
+        Err(()) => Ok(state),
+    }
+}
+
+/// Writes deltas into the scratch folder.
+#[derive(Debug)]
+pub struct Deltas {
+    /// The folder.
+    pub scratch: PathBuf,
+}
+
+impl WriteDelta for Deltas {
+    fn write(
+        &self,
+        rows: &mut dyn Iterator<Item = Result<engine::model::change::DeltaRow, PortError>>,
+        names: &[String],
+    ) -> Result<Option<PathBuf>, PortError> {
+        let Some(first) = rows.next() else { return Ok(None) };
+        let mut failed = None;
+        let rows = std::iter::once(first).chain(rows).map_while(|row| row.map_err(|error| failed = Some(error)).ok());
+        let to = self.scratch.join("delta.parquet");
+        let written = rows::write_delta(rows, names, &to, &self.scratch);
+        match (failed, written) {
+            (Some(error), _) => Err(error),
+            (None, Ok(_)) => Ok(Some(to)),
+            (None, Err(error)) if error.kind == rows::ErrorKind::Full => Err(PortError::Full(error.to_string())),
+            (None, Err(error)) => Err(PortError::Failed(error.to_string())),
+        }
+    }
+}

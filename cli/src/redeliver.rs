@@ -1,0 +1,87 @@
+//! `penstock redeliver`: deliveries of a run that has ended, once more, under the same keys. Says how many first.
+
+use crate::args::{Global, LookArgs};
+use crate::failure::Failure;
+use crate::look;
+use crate::progress::Progress;
+use crate::run::{Runner, exit_status};
+use crate::site::{self, Site};
+use crate::summary::{self, quantity};
+use engine::deliver::order::parse_delivery_id;
+use engine::lookback::DeliveryStatus;
+use engine::plan::block;
+use engine::port::{Clock, Objects};
+use engine::run::redeliver::{Refused, again};
+use serde_json::json;
+use std::collections::BTreeMap;
+
+/// Sends deliveries again: one by its id, or those that the filters let through and that did not succeed.
+pub async fn redeliver(global: &Global, args: &LookArgs, yes: bool) -> Result<u8, Failure> {
+    let site = Site::open(global)?;
+    let filtered = args.run.is_some() || args.export.is_some() || args.destination.is_some() || args.class.is_some() || args.status.is_some();
+    let mut wanted: BTreeMap<String, Vec<(u32, u32)>> = BTreeMap::new();
+    let mut count = 0;
+    match &args.id {
+        Some(id) => {
+            let (run, parcel, index) = parse_delivery_id(id).ok_or_else(|| Failure::usage(format!("`{id}` is not a delivery's id")))?;
+            wanted.entry(run).or_default().push((parcel, index));
+            count = 1;
+        }
+        None if filtered => {
+            let unlimited = LookArgs { limit: usize::MAX, ..args.clone() };
+            for delivery in look::many(&site, &unlimited).await? {
+                let failed = matches!(delivery.status, DeliveryStatus::Failed | DeliveryStatus::Exhausted | DeliveryStatus::Canceled);
+                if let (true, Some((run, parcel, index))) = (failed || args.status.is_some(), parse_delivery_id(&delivery.id)) {
+                    wanted.entry(run).or_default().push((parcel, index));
+                    count += 1;
+                }
+            }
+        }
+        None => return Err(Failure::usage("say which deliveries: an id, or filters like --run or --status exhausted")),
+    }
+    if !yes || count == 0 {
+        match global.json {
+            true => println!("{}", json!({"deliveries": count, "sent": false})),
+            false if count == 0 => println!("no deliveries to send again"),
+            false => println!("{} would be sent again; --yes sends", quantity(count, "delivery")),
+        }
+        return Ok(0);
+    }
+    let transport = site::transport(global)?;
+    let _lock = site.lock()?;
+    let look = look::lookback(&site);
+    let mut runs = Vec::new();
+    for (id, places) in wanted {
+        let run = look.run(&id).await?.ok_or_else(|| Failure::usage(format!("there is no run `{id}`")))?;
+        let path = site.objects.local(&run.object).await?;
+        let mut file = std::fs::File::open(path).map_err(|e| Failure::new(format!("the plan of {id} cannot be opened: {e}")))?;
+        let directory = block::read_directory(&mut file).map_err(Failure::new)?;
+        let known = |place: &&(u32, u32)| directory.parcels.get(place.0 as usize).is_some_and(|parcel| place.1 < parcel.deliveries);
+        let places: Vec<(u32, u32)> = places.iter().filter(known).copied().collect();
+        if places.is_empty() {
+            return Err(Failure::usage(format!("run {id} has no such delivery")));
+        }
+        let lane = site.lane(&run.destination);
+        match again(&site.store, &lane, &run, &directory, &places, site.clock.now().wall).await? {
+            Ok(()) => runs.push(run),
+            Err(Refused::LaterRun(later)) => {
+                return Err(Failure::new(format!(
+                    "{id} cannot be sent again since {later} was planned after it: run the export, which finds what is still owed"
+                )));
+            }
+            Err(Refused::Unfinished) => {
+                return Err(Failure::new(format!("{id} has not ended: run the export, which finishes it")));
+            }
+        }
+    }
+    let progress = Progress::new(!global.quiet && !global.json);
+    let runner = Runner { site: &site, transport: &transport, progress: &progress };
+    let ended = runner.deliver(runs).await?;
+    progress.done();
+    let mut status = 0;
+    for run in &ended.runs {
+        summary::print(global, &site, run, None);
+        status = status.max(exit_status(run));
+    }
+    Ok(status)
+}

@@ -1,0 +1,286 @@
+//! `penstock run`: what an earlier run left is finished, then the exports are planned anew and delivered.
+
+use crate::args::{Global, RunArgs};
+use crate::chance::{self, Chance};
+use crate::failure::{CANCELED, FAILED, Failure, HELD, INCOMPLETE};
+use crate::plan_file;
+use crate::planning::{self, Deltas, Planned, Wish};
+use crate::progress::Progress;
+use crate::site::{self, Site};
+use crate::summary;
+use engine::deliver::Ports;
+use engine::deliver::drive::{End, Job, drive};
+use engine::keys::LaneName;
+use engine::lane::lease::Predecessor;
+use engine::model::export::Export;
+use engine::model::name::Name;
+use engine::port::{Clock, Expect};
+use engine::run::document::{self, Run, Status};
+use engine::run::finish::{Because, finish};
+use engine::run::{begin, state};
+use std::collections::BTreeMap;
+use transport::HttpTransport;
+
+/// Runs the exports one after the other, or side by side where their destinations differ.
+pub async fn run(global: &Global, args: &RunArgs) -> Result<u8, Failure> {
+    let site = Site::open(global)?;
+    let names = distinct(&args.exports);
+    let exports: Vec<&Export> = names.iter().map(|name| site.export(name)).collect::<Result<_, _>>()?;
+    let header = match &args.plan {
+        Some(_) if exports.len() > 1 => return Err(Failure::usage("--plan executes the plan of one export: name just that one")),
+        Some(path) => Some(plan_file::read_header(path, exports[0])?),
+        None => None,
+    };
+    let transport = site::transport(global)?;
+    let _lock = site.lock()?;
+    let progress = Progress::new(!global.quiet && !global.json);
+    let runner = Runner { site: &site, transport: &transport, progress: &progress };
+    let resumed = runner.resume(&exports).await?;
+    let mut ended = Vec::new();
+    let mut planned = Vec::new();
+    if resumed.canceled {
+        ended.extend(resumed.runs);
+    } else {
+        for export in exports {
+            match runner.begin(export, args, header.as_ref()).await? {
+                Begun::Held(run) => ended.push(run),
+                Begun::Delivering(run) => planned.push(run),
+            }
+        }
+        ended.extend(runner.deliver(planned).await?.runs);
+    }
+    progress.done();
+    let mut status = 0;
+    for run in &ended {
+        let before = resumed.ids.get(&run.export).map(String::as_str);
+        summary::print(global, &site, run, before);
+        status = worse(status, exit_status(run));
+    }
+    Ok(status)
+}
+
+/// The exit status that a run's status asks for.
+pub fn exit_status(run: &Run) -> u8 {
+    match run.status {
+        Status::Succeeded => 0,
+        Status::CompletedWithErrors => INCOMPLETE,
+        Status::Held => HELD,
+        Status::Canceled => CANCELED,
+        Status::Failed | Status::Planning | Status::Delivering => FAILED,
+    }
+}
+
+/// Of several runs the one that most wants a person's attention decides.
+fn worse(a: u8, b: u8) -> u8 {
+    const ORDER: [u8; 5] = [CANCELED, FAILED, HELD, INCOMPLETE, 0];
+    ORDER.into_iter().find(|status| *status == a || *status == b).unwrap_or(FAILED)
+}
+
+fn distinct(names: &[String]) -> Vec<String> {
+    let mut seen = Vec::new();
+    for name in names {
+        if !seen.contains(name) {
+            seen.push(name.clone());
+        }
+    }
+    seen
+}
+
+/// What delivers runs of this site.
+pub struct Runner<'a> {
+    /// The site.
+    pub site: &'a Site,
+    /// What sends.
+    pub transport: &'a HttpTransport,
+    /// What a person sees.
+    pub progress: &'a Progress,
+}
+
+enum Begun {
+    Held(Run),
+    Delivering(Run),
+}
+
+/// Runs that have ended.
+pub struct Ended {
+    /// As they stand.
+    pub runs: Vec<Run>,
+    /// Whether a person stopped them.
+    pub canceled: bool,
+    /// The runs' ids by export.
+    pub ids: BTreeMap<Name, String>,
+}
+
+impl Runner<'_> {
+    /// Finishes what an earlier process left of these exports: same plan, same keys (semantics.md 8).
+    async fn resume(&self, exports: &[&Export]) -> Result<Ended, Failure> {
+        let (store, organization) = (&self.site.store, self.site.organization());
+        let mut left = Vec::new();
+        let mut ids = BTreeMap::new();
+        for export in exports {
+            let now = self.site.clock.seconds();
+            let Some(id) = state::read(store, organization, &export.id, now).await?.state.current else { continue };
+            match document::read(store, organization, &id, now).await? {
+                Some((run, _)) if run.status == Status::Delivering => {
+                    ids.insert(export.id.clone(), id);
+                    left.push(run);
+                }
+                found => {
+                    // It was cut short while it was planned: nothing of it was sent, nothing of it is owed.
+                    if let Some((run, _)) = found.filter(|(run, _)| run.status == Status::Planning) {
+                        begin::withdraw(store, &self.site.lane(&run.destination), &id, now).await?;
+                        let reason = Some("cut short while it was planned; nothing was sent".to_string());
+                        let failed = Run { status: Status::Failed, reason, finished_at: Some(self.site.clock.now().wall), ..run };
+                        document::write(store, organization, &failed, Expect::Any, now).await?;
+                    }
+                    begin::unclaim(store, organization, &export.id, &id, now).await?;
+                }
+            }
+        }
+        if left.is_empty() {
+            return Ok(Ended { runs: Vec::new(), canceled: false, ids });
+        }
+        for run in &left {
+            if !self.site.loaded.project.destinations.contains_key(&run.destination) {
+                return Err(Failure::new(format!(
+                    "{} of export {} is not finished, but its destination `{}` is no longer in the project: put it back and run again",
+                    run.id, run.export, run.destination
+                )));
+            }
+        }
+        let ended = self.deliver(left).await?;
+        Ok(Ended { ids, ..ended })
+    }
+
+    /// Plans an export and puts the plan to work, unless a guard holds it.
+    async fn begin(&self, export: &Export, args: &RunArgs, header: Option<&plan_file::Header>) -> Result<Begun, Failure> {
+        let (store, organization) = (&self.site.store, self.site.organization());
+        let now = self.site.clock.now();
+        let run = header.map_or_else(|| chance::fresh_name("run", now.wall), |header| header.run.clone());
+        if header.is_some() && document::read(store, organization, &run, self.site.clock.seconds()).await?.is_some() {
+            return Err(Failure::new(format!("this plan was executed already, as {run}: make a new one")));
+        }
+        let claimed = begin::claim(store, organization, &export.id, &run, chance::random(), self.site.clock.seconds()).await?;
+        let state = claimed.map_err(|other| Failure::new(format!("{other} of export {} is not finished", export.id)))?;
+        let begun = self.begin_claimed(export, args, header, state, run.clone(), now.wall).await;
+        if !matches!(begun, Ok(Begun::Delivering(_))) {
+            begin::unclaim(store, organization, &export.id, &run, self.site.clock.seconds()).await?;
+        }
+        begun
+    }
+
+    async fn begin_claimed(
+        &self,
+        export: &Export,
+        args: &RunArgs,
+        header: Option<&plan_file::Header>,
+        state: state::State,
+        run: String,
+        wall: u64,
+    ) -> Result<Begun, Failure> {
+        let (store, objects) = (&self.site.store, &self.site.objects);
+        // A plan names the snapshot's files, so they stay as they are until it is executed.
+        let state = if header.is_some() { state } else { planning::compact(self.site, export, state).await? };
+        let started_at = header.map_or(wall, |header| header.started_at);
+        let full = args.full || header.is_some_and(|header| header.full);
+        let wish = Wish { run, started_at, approve: args.approve, adopt: args.adopt, full };
+        let reading = self.progress.reading(export.model.as_str());
+        let Planned { mut run, compiled, directory, file, rows, checksum, snapshot, removals_wait, .. } =
+            planning::plan(self.site, export, &state, &wish, &reading).await?;
+        if let Some(header) = header {
+            header.check(rows, checksum, &snapshot, &run.shape_version).map_err(Failure::new)?;
+        }
+        if removals_wait {
+            self.progress.say("removals wait for the next clean run: the key of an invalid row cannot be read");
+        }
+        if run.status == Status::Held {
+            run.finished_at = Some(self.site.clock.now().wall);
+            document::write(store, self.site.organization(), &run, Expect::Absent, self.site.clock.seconds()).await?;
+            return Ok(Begun::Held(run));
+        }
+        let lane = self.site.lane(&export.destination);
+        let wall = self.site.clock.now().wall;
+        begin::begin(store, objects, &lane, &mut run, &compiled.shape, &directory, &file, wall).await?;
+        Ok(Begun::Delivering(run))
+    }
+
+    /// Delivers runs, lanes side by side, and finishes them.
+    pub async fn deliver(&self, runs: Vec<Run>) -> Result<Ended, Failure> {
+        let mut lanes: BTreeMap<LaneName, Vec<Run>> = BTreeMap::new();
+        for run in runs {
+            lanes.entry(self.site.lane(&run.destination)).or_default().push(run);
+        }
+        self.progress.delivering(lanes.values().flatten().map(|run| run.totals.rows()).sum());
+        let (stopper, stopped) = tokio::sync::watch::channel(false);
+        let signals = async {
+            if tokio::signal::ctrl_c().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+            self.progress.say("stopping: waiting for the requests on their way; press Ctrl-C again to leave at once");
+            let _ = stopper.send(true);
+            let _ = tokio::signal::ctrl_c().await;
+            std::process::exit(i32::from(CANCELED));
+        };
+        let work = async {
+            let working = lanes.into_iter().map(|(lane, runs)| self.work_off(lane, runs, stopped.clone()));
+            futures_util::future::join_all(working).await
+        };
+        let results = tokio::select! {
+            results = work => results,
+            () = signals => unreachable!("the second Ctrl-C leaves the process"),
+        };
+        let mut ended = Ended { runs: Vec::new(), canceled: false, ids: BTreeMap::new() };
+        for result in results {
+            let (runs, canceled) = result?;
+            ended.runs.extend(runs);
+            ended.canceled |= canceled;
+        }
+        Ok(ended)
+    }
+
+    async fn work_off(
+        &self,
+        lane: LaneName,
+        runs: Vec<Run>,
+        mut stopped: tokio::sync::watch::Receiver<bool>,
+    ) -> Result<(Vec<Run>, bool), Failure> {
+        let Site { store, objects, clock, .. } = self.site;
+        let destination = &self.site.loaded.project.destinations[&lane.destination];
+        let mut chance = Chance::new();
+        let owner = chance::fresh_name("own", clock.now().wall);
+        let job = Job {
+            lane: &lane,
+            destination,
+            owner: &owner,
+            predecessor: Predecessor::Dead,
+            ends_when_dead: true,
+            retention_seconds: self.site.retention_seconds(),
+            canary: None,
+        };
+        let ports = Ports { store, objects, transport: self.transport, clock };
+        let stop = async move {
+            let _ = stopped.wait_for(|stop| *stop).await;
+        };
+        let because = match drive(ports, job, self.progress, &mut || chance.next(), stop).await? {
+            End::Empty => Because::Done,
+            End::Stopped => Because::Canceled,
+            End::Dead => Because::Dead,
+            End::Held { owner, .. } => return Err(Failure::new(format!("the lane of {} is held by {owner}", lane.destination))),
+            End::Lost => {
+                return Err(Failure::new(format!(
+                    "the lease of {} was lost (this process stood still for too long): run again, what was delivered counts",
+                    lane.destination
+                )));
+            }
+        };
+        let deltas = Deltas { scratch: self.site.scratch()? };
+        let mut ended = Vec::with_capacity(runs.len());
+        for run in runs {
+            if because != Because::Done {
+                begin::withdraw(store, &lane, &run.id, clock.seconds()).await?;
+            }
+            ended.push(finish(store, objects, &lane, &run.id, because.clone(), &deltas, clock.now().wall).await?);
+        }
+        Ok((ended, because == Because::Canceled))
+    }
+}

@@ -1,0 +1,129 @@
+//! Where a command works: the project, its data directory and what lies in it.
+
+use crate::args::Global;
+use crate::clock::SystemClock;
+use crate::failure::Failure;
+use crate::project::{self, Loaded};
+use backend_embedded::{DataDir, DeliveryLock, EmbeddedObjects, EmbeddedStore, LockError};
+use engine::keys::LaneName;
+use engine::model::destination::Destination;
+use engine::model::export::Export;
+use engine::model::name::Name;
+use engine::model::source::{FileFormat, Model, Source};
+use rows::{FieldMapping, FileSource, Format};
+use std::path::PathBuf;
+use transport::{AddressPolicy, HttpTransport, TransportOptions};
+
+/// The project, its data directory and what lies in it.
+pub struct Site {
+    /// The project.
+    pub loaded: Loaded,
+    /// The data directory.
+    pub data: DataDir,
+    /// Its documents.
+    pub store: EmbeddedStore,
+    /// Its objects.
+    pub objects: EmbeddedObjects,
+    /// Time.
+    pub clock: SystemClock,
+}
+
+impl Site {
+    /// Opens the project and its data directory, which is made if it is not there.
+    pub fn open(global: &Global) -> Result<Site, Failure> {
+        let loaded = project::load(&global.project)?;
+        let path = global.data_dir.clone().unwrap_or_else(|| loaded.folder.join(".penstock"));
+        let data = DataDir::open(&path)?;
+        let (store, objects) = (data.store()?, data.objects()?);
+        Ok(Site { loaded, data, store, objects, clock: SystemClock::new() })
+    }
+
+    /// The organization.
+    pub fn organization(&self) -> &Name {
+        &self.loaded.project.organization.id
+    }
+
+    /// An export by name.
+    pub fn export(&self, name: &str) -> Result<&Export, Failure> {
+        let exports = &self.loaded.project.exports;
+        let found = Name::new(name).ok().and_then(|name| exports.get(&name));
+        found.ok_or_else(|| unknown("export", name, exports.keys()))
+    }
+
+    /// A destination by name.
+    pub fn destination(&self, name: &str) -> Result<&Destination, Failure> {
+        let destinations = &self.loaded.project.destinations;
+        let found = Name::new(name).ok().and_then(|name| destinations.get(&name));
+        found.ok_or_else(|| unknown("destination", name, destinations.keys()))
+    }
+
+    /// The destination of an export.
+    pub fn destination_of(&self, export: &Export) -> &Destination {
+        &self.loaded.project.destinations[&export.destination]
+    }
+
+    /// The model of an export.
+    pub fn model_of(&self, export: &Export) -> &Model {
+        &self.loaded.project.models[&export.model]
+    }
+
+    /// The lane of a destination.
+    pub fn lane(&self, destination: &Name) -> LaneName {
+        LaneName { organization: self.organization().clone(), destination: destination.clone(), share: 0 }
+    }
+
+    /// How long attempts are kept, seconds.
+    pub fn retention_seconds(&self) -> u64 {
+        u64::from(self.loaded.project.organization.retention_days) * 24 * 3600
+    }
+
+    /// Where a model's rows lie.
+    pub fn source(&self, model: &Model) -> FileSource {
+        source(&self.loaded.folder, model)
+    }
+
+    /// A folder for files that vanish with the process.
+    pub fn scratch(&self) -> Result<PathBuf, Failure> {
+        let path = self.data.path().join("scratch");
+        std::fs::create_dir_all(&path).map_err(|e| Failure::new(format!("{} cannot be made: {e}", path.display())))?;
+        Ok(path)
+    }
+
+    /// The right to deliver from this data directory; one process at a time has it.
+    pub fn lock(&self) -> Result<DeliveryLock, Failure> {
+        self.data.lock_delivering().map_err(|error| match error {
+            LockError::Held(held) => Failure::new(held.to_string()),
+            LockError::Port(error) => Failure::from(error),
+        })
+    }
+}
+
+/// Where a model's rows lie; relative paths start from the project's folder.
+pub fn source(folder: &std::path::Path, model: &Model) -> FileSource {
+    let Source::File { path, format } = &model.source;
+    let format = format.map(|format| match format {
+        FileFormat::Csv => Format::Csv,
+        FileFormat::Ndjson => Format::Ndjson,
+        FileFormat::Parquet => Format::Parquet,
+    });
+    FileSource { path: folder.join(path), format }
+}
+
+/// The field mapping of an export, as `rows` takes it.
+pub fn fields(export: &Export) -> Vec<FieldMapping> {
+    export.fields.iter().map(|field| FieldMapping { from: field.from.clone(), to: field.to.clone() }).collect()
+}
+
+/// What sends requests, with the addresses that the command line allows.
+pub fn transport(global: &Global) -> Result<HttpTransport, Failure> {
+    let ranges: Result<Vec<_>, String> = global.allow_range.iter().map(|text| transport::parse_range(text)).collect();
+    let ranges = ranges.map_err(|e| Failure::usage(format!("--allow-range: {e}")))?;
+    let policy = AddressPolicy { allow_private: global.allow_private, ranges, allow_http: false };
+    HttpTransport::new(TransportOptions { policy, ..TransportOptions::default() }).map_err(Failure::new)
+}
+
+fn unknown<'a>(kind: &str, name: &str, known: impl Iterator<Item = &'a Name>) -> Failure {
+    let known: Vec<&str> = known.map(Name::as_str).collect();
+    let list = if known.is_empty() { "the project has none".to_string() } else { format!("the project has {}", known.join(", ")) };
+    Failure::usage(format!("there is no {kind} `{name}`: {list}"))
+}

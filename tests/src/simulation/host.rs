@@ -1,0 +1,261 @@
+//! A host: a process with clocks of its own, which works the lane off again and again until it dies or is told that all is over.
+
+use super::Simulation;
+use super::chance::Chance;
+use super::ports::{HostObjects, HostStore};
+use super::wire::Wire;
+use super::world::{SECOND, Sleep, World};
+use engine::deliver::drive::{End, Job, drive};
+use engine::deliver::{Ports, Unwatched};
+use engine::lane::bell;
+use engine::lane::lease::Predecessor;
+use engine::port::{Clock, Now};
+use std::cell::{Cell, RefCell};
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+/// Unix time at the beginning of the world, microseconds.
+pub(super) const EPOCH: u64 = 1_800_000_000 * SECOND;
+
+/// The clocks of a host: the wall clock is off by up to 0.4 s, the monotonic one goes a little too fast or too slow.
+#[derive(Clone)]
+pub(super) struct HostClock {
+    world: Rc<World>,
+    offset: Rc<Cell<i64>>,
+    booted: u64,
+    drift_ppm: i64,
+}
+
+impl HostClock {
+    pub(super) fn new(world: &Rc<World>, offset: i64, drift_ppm: i64) -> HostClock {
+        HostClock { world: Rc::clone(world), offset: Rc::new(Cell::new(offset)), booted: world.now(), drift_ppm }
+    }
+
+    fn mono(&self, at: u64) -> u64 {
+        let elapsed = at.saturating_sub(self.booted) as i64;
+        (elapsed + elapsed * self.drift_ppm / 1_000_000) as u64 + SECOND
+    }
+
+    pub(super) fn wall(&self) -> u64 {
+        (EPOCH + self.world.now()).saturating_add_signed(self.offset.get())
+    }
+}
+
+impl Clock for HostClock {
+    fn now(&self) -> Now {
+        Now { wall: self.wall(), mono: self.mono(self.world.now()) }
+    }
+
+    async fn sleep_until(&self, mono: u64) {
+        let elapsed = mono.saturating_sub(SECOND) as i64;
+        let mut at = self.booted + (elapsed - elapsed * self.drift_ppm / 1_000_000).max(0) as u64;
+        while self.mono(at) < mono {
+            at += 1;
+        }
+        self.world.sleep_until(at).await;
+    }
+}
+
+/// One call of `drive`, as the checks see it.
+pub(super) struct Session {
+    /// Also the owner's name.
+    pub(super) number: u64,
+    /// The generation of its lease, once the lane was its own.
+    pub(super) generation: Cell<Option<u64>>,
+    /// What its requests came to, as far as it learned: the delivery, and the status if a response came.
+    pub(super) returned: RefCell<Vec<(String, Option<u16>)>>,
+    /// Whether it ended with all recorded.
+    pub(super) ended_well: Cell<bool>,
+    /// It dies as soon as the poll that is going on is over.
+    pub(super) doomed: Cell<bool>,
+    /// Nothing may be sent between these true times: the receiver said so, and this session has heard it.
+    pub(super) asked_to_wait: Cell<(u64, u64)>,
+}
+
+impl Session {
+    pub(super) fn owner(&self) -> String {
+        format!("session-{}", self.number)
+    }
+}
+
+/// What is in store for a session.
+#[derive(Default)]
+struct Fate {
+    dies_at: Option<u64>,
+    dies_at_poll: Option<u64>,
+    freezes_at: Option<u64>,
+    frozen_for: u64,
+}
+
+impl Fate {
+    fn draw(simulation: &Simulation, chance: &mut Chance) -> Fate {
+        let (faults, now) = (&simulation.workload.faults, simulation.world.now());
+        let mut fate = Fate::default();
+        if simulation.world.is_calm() {
+            return fate;
+        }
+        if let Some(mean) = faults.dies_every {
+            match chance.happens(0.5) {
+                true => fate.dies_at = Some(now + chance.about(mean)),
+                // So that short waits, between two writes for instance, are met as often as long ones.
+                false => fate.dies_at_poll = Some(chance.between(1, 400)),
+            }
+        }
+        if let Some(mean) = faults.freezes_every {
+            fate.freezes_at = Some(now + chance.about(mean));
+            fate.frozen_for = chance.between(5 * SECOND, 120 * SECOND);
+        }
+        fate
+    }
+}
+
+/// A future that may be frozen, and dropped at any poll.
+struct Mortal<F> {
+    living: Option<Pin<Box<F>>>,
+    world: Rc<World>,
+    session: Rc<Session>,
+    fate: Fate,
+    polls: u64,
+    frozen: Option<Sleep>,
+}
+
+impl<F: Future> Future for Mortal<F> {
+    /// `None`: it died.
+    type Output = Option<F::Output>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        let now = this.world.now();
+        if let Some(frozen) = &mut this.frozen {
+            if Pin::new(frozen).poll(context).is_pending() {
+                return Poll::Pending;
+            }
+            this.frozen = None;
+            this.world.note("thaws", this.session.number, 0);
+        } else if this.fate.freezes_at.is_some_and(|at| at <= now) && !this.world.is_calm() {
+            this.fate.freezes_at = None;
+            this.world.strikes("freeze");
+            let mut sleep = this.world.sleep(this.fate.frozen_for);
+            let _ = Pin::new(&mut sleep).poll(context);
+            this.frozen = Some(sleep);
+            return Poll::Pending;
+        }
+        this.polls += 1;
+        let dies = this.fate.dies_at.is_some_and(|at| at <= now) || this.fate.dies_at_poll.is_some_and(|poll| poll <= this.polls);
+        if dies && !this.world.is_calm() {
+            this.world.strikes("death");
+            this.living = None;
+            return Poll::Ready(None);
+        }
+        let Some(living) = &mut this.living else { return Poll::Ready(None) };
+        let polled = living.as_mut().poll(context);
+        if this.session.doomed.get() {
+            this.world.strikes("death at a call");
+            this.living = None;
+            return Poll::Ready(None);
+        }
+        polled.map(Some)
+    }
+}
+
+/// Works the lane off until all is over, as a sweep does: whenever the bell says that there is work.
+pub(super) async fn live(simulation: Rc<Simulation>, number: u64) {
+    let world = &simulation.world;
+    let mut chance = world.fork();
+    let faults = &simulation.workload.faults;
+    let mut clock = new_clock(&simulation, &mut chance);
+    world.sleep(chance.between(0, SECOND)).await;
+    while !simulation.over.get() {
+        let due = bell::sweep(&simulation.documents, clock.wall(), 10).await.unwrap_or_default();
+        if !due.contains(&simulation.lane) {
+            world.sleep(chance.between(SECOND / 5, SECOND * 3 / 2)).await;
+            continue;
+        }
+        let session = simulation.new_session();
+        world.note("session begins", number, session.number);
+        let ended = one_session(&simulation, &session, &clock, &mut chance).await;
+        let wait = match ended {
+            None => {
+                // A new process: other clocks, too.
+                clock = new_clock(&simulation, &mut chance);
+                chance.between(SECOND / 10, 10 * SECOND)
+            }
+            Some(Ok(End::Held { until, .. })) => {
+                world.note("held", number, session.number);
+                // Now and then a host looks too early: a ticket came twice.
+                let wait = until.saturating_sub(clock.wall()) + chance.between(1_000, SECOND);
+                if chance.happens(0.3) { wait.min(chance.between(SECOND / 5, 5 * SECOND)) } else { wait }
+            }
+            Some(Ok(end)) => {
+                session.ended_well.set(end != End::Lost);
+                world.note("session ends", session.number, (end == End::Lost).into());
+                chance.between(simulation.workload.gap.0, simulation.workload.gap.1)
+            }
+            Some(Err(error)) => {
+                world.note("session fails", session.number, error.to_string().len() as u64);
+                world.strikes("session gave up");
+                chance.between(SECOND / 10, 2 * SECOND)
+            }
+        };
+        if faults.clock_steps && !world.is_calm() && chance.happens(0.3) {
+            world.strikes("clock step");
+            clock.offset.set(offset(&simulation, &mut chance));
+        }
+        world.sleep(wait).await;
+    }
+}
+
+fn offset(simulation: &Simulation, chance: &mut Chance) -> i64 {
+    let most = simulation.workload.faults.clock_offset;
+    // The ends are what hurts: one clock as early, the next as late as may be.
+    match chance.below(4) {
+        0 => -(most as i64),
+        1 => most as i64,
+        _ => chance.between(0, 2 * most) as i64 - most as i64,
+    }
+}
+
+fn new_clock(simulation: &Simulation, chance: &mut Chance) -> HostClock {
+    let drift = simulation.workload.faults.drift_ppm;
+    HostClock::new(&simulation.world, offset(simulation, chance), chance.between(0, 2 * drift) as i64 - drift as i64)
+}
+
+async fn one_session(
+    simulation: &Rc<Simulation>,
+    session: &Rc<Session>,
+    clock: &HostClock,
+    chance: &mut Chance,
+) -> Option<Result<End, engine::port::PortError>> {
+    let world = Rc::clone(&simulation.world);
+    let fate = Fate::draw(simulation, chance);
+    let store = HostStore::new(simulation, Some(session), chance.fork());
+    let objects = HostObjects::new(simulation, Some(session), chance.fork());
+    let wire = Wire::new(simulation, session, chance.fork());
+    let owner = session.owner();
+    let life = simulation.workload.life.map(|(from, to)| chance.between(from, to));
+    let stop = {
+        let world = Rc::clone(&world);
+        async move {
+            match life {
+                Some(life) => world.sleep(life).await,
+                None => std::future::pending().await,
+            }
+        }
+    };
+    let mut jitter = chance.fork();
+    let mut jitter = move || jitter.unit();
+    let job = Job {
+        lane: &simulation.lane,
+        destination: &simulation.destination,
+        owner: &owner,
+        predecessor: Predecessor::Unknown,
+        ends_when_dead: false,
+        retention_seconds: 30 * 24 * 3600,
+        canary: simulation.workload.canary,
+    };
+    let ports = Ports { store: &store, objects: &objects, transport: &wire, clock };
+    let living = Box::pin(drive(ports, job, &Unwatched, &mut jitter, stop));
+    Mortal { living: Some(living), world, session: Rc::clone(session), fate, polls: 0, frozen: None }.await
+}
