@@ -9,6 +9,7 @@ use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::pin::pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
@@ -125,7 +126,10 @@ pub async fn serve(listener: TcpListener, options: ReceiveOptions, shutdown: imp
     loop {
         tokio::select! {
             biased;
-            () = &mut shutdown => return receiver.journal.flush(),
+            () = &mut shutdown => {
+                eprintln!("{}", receiver.traffic.summary());
+                return receiver.journal.flush();
+            }
             failed = &mut writer => return Err(failed),
             Some(_) = connections.join_next(), if !connections.is_empty() => {}
             accepted = listener.accept() => match accepted {
@@ -167,6 +171,35 @@ struct Receiver {
     content_type: HeaderValue,
     body: Bytes,
     journal: Journal,
+    traffic: Traffic,
+}
+
+/// How much came in, for the last line.
+#[derive(Default)]
+struct Traffic {
+    requests: AtomicU64,
+    /// Unix microseconds.
+    first: AtomicU64,
+    last: AtomicU64,
+}
+
+impl Traffic {
+    fn count(&self, at: Timestamp) {
+        let micros = at.as_microsecond().max(1) as u64;
+        if self.requests.fetch_add(1, Ordering::Relaxed) == 0 {
+            self.first.store(micros, Ordering::Relaxed);
+        }
+        self.last.store(micros, Ordering::Relaxed);
+    }
+
+    fn summary(&self) -> String {
+        let requests = self.requests.load(Ordering::Relaxed);
+        let seconds = (self.last.load(Ordering::Relaxed) - self.first.load(Ordering::Relaxed)) as f64 / 1e6;
+        match seconds > 0.0 {
+            true => format!("received {requests} requests in {seconds:.3} s, {:.0} a second", (requests - 1) as f64 / seconds),
+            false => format!("received {requests} requests"),
+        }
+    }
 }
 
 impl Receiver {
@@ -176,11 +209,12 @@ impl Receiver {
         let content_type = HeaderValue::from_static(if json { "application/json" } else { "text/plain; charset=utf-8" });
         let body = Bytes::from(options.body.clone());
         let journal = Journal::new(&options.record)?;
-        Ok(Receiver { options, status, content_type, body, journal })
+        Ok(Receiver { options, status, content_type, body, journal, traffic: Traffic::default() })
     }
 
     async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
         let at = Timestamp::now();
+        self.traffic.count(at);
         let (head, body) = request.into_parts();
         let body = match Limited::new(body, LONGEST_BODY).collect().await {
             Ok(whole) => whole.to_bytes(),

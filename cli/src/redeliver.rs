@@ -18,7 +18,8 @@ use std::collections::BTreeMap;
 /// Sends deliveries again: one by its id, or those that the filters let through and that did not succeed.
 pub async fn redeliver(global: &Global, args: &LookArgs, yes: bool) -> Result<u8, Failure> {
     let site = Site::open(global)?;
-    let filtered = args.run.is_some() || args.export.is_some() || args.destination.is_some() || args.class.is_some() || args.status.is_some();
+    let filtered =
+        args.run.is_some() || args.export.is_some() || args.destination.is_some() || args.class.is_some() || args.status.is_some();
     let mut wanted: BTreeMap<String, Vec<(u32, u32)>> = BTreeMap::new();
     let mut count = 0;
     match &args.id {

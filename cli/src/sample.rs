@@ -37,9 +37,8 @@ struct Sample {
 /// `penstock render EXPORT.ACTION`
 pub fn render(global: &Global, target: &str, row: Option<&str>, file: Option<&Path>) -> Result<u8, Failure> {
     let site = Site::open(global)?;
-    let (export, action) = target
-        .rsplit_once('.')
-        .ok_or_else(|| Failure::usage(format!("`{target}` is not EXPORT.ACTION: write it like newsletter.add")))?;
+    let (export, action) =
+        target.rsplit_once('.').ok_or_else(|| Failure::usage(format!("`{target}` is not EXPORT.ACTION: write it like newsletter.add")))?;
     let export = site.export(export)?;
     let sample = Sample::new(&site, export, parse_action(action)?, row, file)?;
     let attachments = Attachments::of(site.destination_of(export));

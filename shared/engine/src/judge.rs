@@ -350,10 +350,9 @@ mod tests {
         let retry = RetryPolicy { enabled: false, ..RetryPolicy::default() };
         let statuses = StatusSet::two_hundreds();
         let rule = SuccessRule { statuses: &statuses, path: None, on_partial: OnPartial::NextRun };
-        for exchange in [
-            response(503, &[], ""),
-            Exchange::Failure { reason: FailureReason::Timeout, message: "slow".into(), maybe_sent: true },
-        ] {
+        for exchange in
+            [response(503, &[], ""), Exchange::Failure { reason: FailureReason::Timeout, message: "slow".into(), maybe_sent: true }]
+        {
             assert!(!judge(&exchange, 1, &rule, &retry, 0).retryable);
         }
     }

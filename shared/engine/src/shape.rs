@@ -170,7 +170,9 @@ impl Compiled {
 
     /// Whether any template reads `previous`, so that changed rows need their last delivered fields.
     pub fn wants_previous(&self) -> bool {
-        self.update.as_ref().is_some_and(|action| action.templates().any(|template| template.uses("previous")) || action.url.uses("previous"))
+        self.update
+            .as_ref()
+            .is_some_and(|action| action.templates().any(|template| template.uses("previous")) || action.url.uses("previous"))
     }
 
     /// What tells which rows may share a request: the rendered URL, query and headers of one row.
@@ -249,8 +251,12 @@ impl Compiled {
 impl CompiledAction {
     fn new(shape: &Shape, action: Action) -> Result<CompiledAction, String> {
         let compile = |place: &str, source: &str, content| Template::compile(source, content).map_err(|e| format!("{place}: {e}"));
-        let mut sources: Vec<(String, String)> =
-            shape.headers.iter().filter(|(name, _)| !action.headers.iter().any(|(own, _)| own.eq_ignore_ascii_case(name))).cloned().collect();
+        let mut sources: Vec<(String, String)> = shape
+            .headers
+            .iter()
+            .filter(|(name, _)| !action.headers.iter().any(|(own, _)| own.eq_ignore_ascii_case(name)))
+            .cloned()
+            .collect();
         sources.extend(action.headers.iter().cloned());
         let headers = sources
             .into_iter()
@@ -265,7 +271,8 @@ impl CompiledAction {
         for (name, source) in &action.query {
             url = url.parameter(name, source).map_err(|e| format!("query.{name}: {e}"))?;
         }
-        let success_path = action.success_path.as_deref().map(SuccessPath::compile).transpose().map_err(|e| format!("success_path: {e}"))?;
+        let success_path =
+            action.success_path.as_deref().map(SuccessPath::compile).transpose().map_err(|e| format!("success_path: {e}"))?;
         let differs = url.depends_on_row() || headers.iter().any(|(_, template)| template.depends_on_row());
         let groups = action.batch != BatchMode::Individual && differs;
         Ok(CompiledAction { action, success_path, url, headers, body, groups })

@@ -31,9 +31,8 @@ const UNREACHABLE: [(&str, &[&str]); 5] = [
 ];
 
 /// A second one of what there is one of: TLS stack, JSON library, runtime, HTTP client.
-const SECOND_ONES: [&str; 12] = [
-    "openssl", "openssl-sys", "native-tls", "aws-lc-rs", "async-std", "smol", "reqwest", "ureq", "isahc", "simd-json", "sonic-rs", "json",
-];
+const SECOND_ONES: [&str; 12] =
+    ["openssl", "openssl-sys", "native-tls", "aws-lc-rs", "async-std", "smol", "reqwest", "ureq", "isahc", "simd-json", "sonic-rs", "json"];
 
 /// What the engine's sources may not hold: time, chance, the environment, the network and threads come in as arguments.
 const NOT_IN_ENGINE: [&str; 16] = [
@@ -285,6 +284,22 @@ fn every_lint_that_is_switched_off_says_why() {
 fn no_file_names_a_path_of_one_machine() {
     let found = pages().iter().flat_map(|page| occurrences(page, &MACHINE_PATHS).collect::<Vec<_>>()).collect();
     assert_none(found, "write it relative to the repository, or take it from the environment");
+}
+
+#[test]
+fn no_document_links_to_what_is_not_there() {
+    let mut found = Vec::new();
+    for page in pages().iter().filter(|page| page.path.ends_with(".md")) {
+        let folder = root().join(&page.path).parent().expect("a file lies in a folder").to_path_buf();
+        let links = page.text.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(link, _)| link);
+        for link in links.filter(|link| !link.contains("://") && !link.starts_with('#')) {
+            let file = link.split('#').next().unwrap_or(link);
+            if !folder.join(file).exists() {
+                found.push(format!("{}: {link}", page.path));
+            }
+        }
+    }
+    assert_none(found, "correct the link, or write what it leads to");
 }
 
 /// The README's two commands, and .ci/run, are one thing said twice.

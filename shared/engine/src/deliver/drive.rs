@@ -109,8 +109,14 @@ pub async fn drive<S: Store, O: Objects, T: Transport, C: Clock>(
 ) -> Result<End, PortError> {
     let attachments = Attachments::of(job.destination);
     let limits = &job.destination.rate_limits;
-    let claim =
-        Claim { lane: job.lane, owner: job.owner, predecessor: job.predecessor, limits, timeout: attachments.timeout(), canary: job.canary };
+    let claim = Claim {
+        lane: job.lane,
+        owner: job.owner,
+        predecessor: job.predecessor,
+        limits,
+        timeout: attachments.timeout(),
+        canary: job.canary,
+    };
     let owned = match owner::take(ports.store, ports.clock, claim).await? {
         Ownership::Ours(owned) => *owned,
         Ownership::Held { owner, until } => return Ok(End::Held { owner, until }),
@@ -343,7 +349,10 @@ impl<'a, S: Store, O: Objects, T: Transport, C: Clock> Worker<'a, S, O, T, C> {
         let block = self.ports.objects.get(&parcel.object, Some(parcel.offset..parcel.offset + parcel.length)).await?;
         let deliveries = block::unpack(&block).map_err(PortError::Failed)?;
         if deliveries.len() != parcel.deliveries as usize {
-            return Err(PortError::Failed(format!("parcel {} of {} holds another number of deliveries than it should", parcel.number, parcel.run)));
+            return Err(PortError::Failed(format!(
+                "parcel {} of {} holds another number of deliveries than it should",
+                parcel.number, parcel.run
+            )));
         }
         self.rows.insert(slot, Rc::new(deliveries));
         self.pump.loaded(slot);
@@ -378,8 +387,14 @@ impl<'a, S: Store, O: Objects, T: Transport, C: Clock> Worker<'a, S, O, T, C> {
                 let number = record.number;
                 self.log.add(candidate.slot, &parcel, &context.export, Class::RenderError, record, now.mono, |page| {
                     let error = Some(Cow::Borrowed(reason.as_str()));
-                    let line =
-                        Line { parcel: parcel.number, index: candidate.index, number, request: Cow::Borrowed(&request), response: None, error };
+                    let line = Line {
+                        parcel: parcel.number,
+                        index: candidate.index,
+                        number,
+                        request: Cow::Borrowed(&request),
+                        response: None,
+                        error,
+                    };
                     page::append(page, &line);
                 });
                 self.watch.attempted(&parcel.run, Class::RenderError, unsent.len() as u64, true, Some(&reason));
@@ -460,11 +475,7 @@ impl<'a, S: Store, O: Objects, T: Transport, C: Clock> Worker<'a, S, O, T, C> {
                 self.pump.remove(slot).map(|(key, parcel)| (slot, key, parcel))
             })
             .collect();
-        let book = Book {
-            lane: self.job.lane,
-            generation: self.pump.lease.generation(),
-            retention_seconds: self.job.retention_seconds,
-        };
+        let book = Book { lane: self.job.lane, generation: self.pump.lease.generation(), retention_seconds: self.job.retention_seconds };
         Some(self.log.take(book, now.wall, done))
     }
 

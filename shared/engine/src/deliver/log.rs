@@ -67,7 +67,16 @@ impl Log {
     }
 
     /// Takes an attempt. `line` appends what went over the wire to the page.
-    pub fn add(&mut self, slot: Slot, parcel: &Parcel, export: &str, class: Class, record: AttemptRecord, mono: u64, line: impl FnOnce(&mut Vec<u8>)) {
+    pub fn add(
+        &mut self,
+        slot: Slot,
+        parcel: &Parcel,
+        export: &str,
+        class: Class,
+        record: AttemptRecord,
+        mono: u64,
+        line: impl FnOnce(&mut Vec<u8>),
+    ) {
         let lot = self.lot(slot, parcel, export, class);
         lot.attempts.push(record);
         line(&mut lot.page);

@@ -116,7 +116,7 @@ mod tests {
     #[test]
     fn late_answers_to_earlier_requests_do_not_move_the_probe() {
         let mut circuit = Circuit::new();
-        (0..10).for_each(|_| drop(circuit.failed(0)));
+        assert!((0..10).any(|_| circuit.failed(0)));
         assert!(!circuit.failed(5));
         assert_eq!(circuit.closed_until(5), Some(30 * SECOND));
     }

@@ -61,10 +61,8 @@ pub struct Directory {
 pub fn pack(deliveries: &[Vec<PlannedRow>]) -> Vec<u8> {
     let mut plain = Vec::new();
     for rows in deliveries {
-        let forms: Vec<RowForm> = rows
-            .iter()
-            .map(|r| RowForm(r.key.clone(), hex(r.key_hash), hex(r.row_hash), r.fields.clone(), r.previous.clone()))
-            .collect();
+        let forms: Vec<RowForm> =
+            rows.iter().map(|r| RowForm(r.key.clone(), hex(r.key_hash), hex(r.row_hash), r.fields.clone(), r.previous.clone())).collect();
         serde_json::to_writer(&mut plain, &forms).expect("writing plain data to memory cannot fail");
         plain.push(b'\n');
     }
@@ -137,7 +135,9 @@ pub fn read_directory(file: &mut (impl Read + Seek)) -> Result<Directory, String
 /// Reads a block of a plan's object.
 pub fn read_block(file: &mut (impl Read + Seek), offset: u64, length: u64) -> Result<Vec<u8>, String> {
     let mut block = vec![0; usize::try_from(length).map_err(|_| "a block is too long")?];
-    file.seek(SeekFrom::Start(offset)).and_then(|_| file.read_exact(&mut block)).map_err(|e| format!("a block of a plan cannot be read: {e}"))?;
+    file.seek(SeekFrom::Start(offset))
+        .and_then(|_| file.read_exact(&mut block))
+        .map_err(|e| format!("a block of a plan cannot be read: {e}"))?;
     Ok(block)
 }
 

@@ -193,8 +193,14 @@ impl<'a, W: Write> Cutter<'a, W> {
             return Ok(());
         }
         let block = block::pack(&lot.open);
-        let place =
-            Place { number: 0, action, offset: self.offset, length: block.len() as u64, deliveries: lot.open.len() as u32, rows: lot.open_rows };
+        let place = Place {
+            number: 0,
+            action,
+            offset: self.offset,
+            length: block.len() as u64,
+            deliveries: lot.open.len() as u32,
+            rows: lot.open_rows,
+        };
         lot.places.push(place);
         lot.open.clear();
         (lot.open_bytes, lot.open_rows) = (0, 0);
@@ -251,4 +257,148 @@ fn weight(row: &PlannedRow) -> usize {
     }
     let previous: usize = row.previous.iter().flatten().map(of).sum();
     80 + row.key.len() + row.fields.iter().map(of).sum::<usize>() + previous
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::action::{Action, Actions, Body};
+    use crate::model::export::{FieldMapping, OnError, OnPartial};
+    use crate::model::status::StatusSet;
+    use crate::port::Method;
+    use crate::shape::Shape;
+    use serde_json::json;
+    use std::io::Cursor;
+
+    fn action(url: &str, batch: BatchMode) -> Action {
+        Action {
+            method: Method::Post,
+            url: url.into(),
+            query: vec![],
+            headers: vec![],
+            body: Body::Json("[{{#each rows}}\"{{id}}\",{{/each}}]".into()),
+            batch,
+            success: StatusSet::two_hundreds(),
+            success_path: None,
+            strict: false,
+        }
+    }
+
+    fn compiled(add: Option<Action>, update: Option<Action>, remove: Option<Action>) -> Compiled {
+        Compiled::new(Shape {
+            export: "people".into(),
+            audience_name: "People".into(),
+            audience_id: "people".into(),
+            organization_name: "Acme".into(),
+            base_url: "https://api.example.com/v1".parse().unwrap(),
+            headers: vec![],
+            idempotency_header: Some("Idempotency-Key".into()),
+            actions: Actions { add, update, remove },
+            fields: vec![FieldMapping { from: "id".into(), to: "id".into() }],
+            primary_key: vec!["id".into()],
+            on_partial: OnPartial::NextRun,
+            on_error: OnError::NextRun,
+        })
+        .unwrap()
+    }
+
+    fn change(kind: ChangeKind, number: u32) -> Change {
+        let fields = vec![json!(number.to_string())];
+        Change { kind, key: number.to_string(), key_hash: u128::from(number), row_hash: 1, fields, before: None }
+    }
+
+    type Plan = (Directory, Totals, Vec<Vec<Vec<String>>>);
+
+    /// Cuts changes and reads the plan back: the keys by parcel and delivery.
+    fn cut(compiled: &Compiled, rate: Option<f64>, settle_all: bool, changes: Vec<Change>) -> Plan {
+        let names = ["id".to_string()];
+        let options = Options { run: "run_x", started_at: "2026-01-01T00:00:00Z", rate, settle_all };
+        let mut cutter = Cutter::new(compiled, &names, options, Vec::new());
+        for change in changes {
+            cutter.push(change).unwrap();
+        }
+        let (out, directory, totals) = cutter.finish().unwrap();
+        let mut file = Cursor::new(out);
+        assert_eq!(block::read_directory(&mut file).unwrap(), directory);
+        let parcels = directory
+            .parcels
+            .iter()
+            .map(|place| {
+                let block = block::read_block(&mut file, place.offset, place.length).unwrap();
+                block::unpack(&block).unwrap().into_iter().map(|rows| rows.into_iter().map(|row| row.key).collect()).collect()
+            })
+            .collect();
+        (directory, totals, parcels)
+    }
+
+    fn added(range: std::ops::Range<u32>) -> Vec<Change> {
+        range.map(|number| change(ChangeKind::Added, number)).collect()
+    }
+
+    /// GL-52, GL-53, HT-20: a batch holds at most its size, and every row is in exactly one.
+    #[test]
+    fn batches_are_full_but_for_the_last() {
+        let compiled = compiled(Some(action("/x", BatchMode::Batched(100))), None, None);
+        let (directory, totals, parcels) = cut(&compiled, None, false, added(0..250));
+        assert_eq!(parcels[0].iter().map(Vec::len).collect::<Vec<_>>(), [100, 100, 50]);
+        assert_eq!((totals.added, totals.deliveries, directory.parcels[0].rows), (250, 3, 250));
+        let keys: Vec<&String> = parcels.iter().flatten().flatten().collect();
+        assert_eq!(keys, (0..250).map(|n| n.to_string()).collect::<Vec<_>>().iter().collect::<Vec<_>>());
+    }
+
+    /// A batch never mixes rows whose rendered URL differs.
+    #[test]
+    fn rows_are_grouped_by_their_rendered_url() {
+        let by_last_digit = compiled(Some(action("/list/{{lookup user.id 0}}{{user.id}}", BatchMode::Batched(2))), None, None);
+        let (_, totals, _) = cut(&by_last_digit, None, false, added(0..10));
+        assert_eq!(totals.deliveries, 10, "every URL is another");
+        let fixed = compiled(Some(action("/list/{{export.id}}", BatchMode::Batched(2))), None, None);
+        let (_, totals, _) = cut(&fixed, None, false, added(0..10));
+        assert_eq!(totals.deliveries, 5);
+    }
+
+    /// GL-51: one request a record; within an export add goes before update before remove.
+    #[test]
+    fn parcels_are_numbered_add_then_update_then_remove() {
+        let each = || Some(action("/x", BatchMode::Individual));
+        let compiled = compiled(each(), each(), each());
+        let kinds = [ChangeKind::Removed, ChangeKind::Changed, ChangeKind::Added, ChangeKind::Changed];
+        let changes = kinds.into_iter().enumerate().map(|(number, kind)| change(kind, number as u32)).collect();
+        let (directory, _, parcels) = cut(&compiled, None, false, changes);
+        let actions: Vec<ActionName> = directory.parcels.iter().map(|place| place.action).collect();
+        assert_eq!(actions, [ActionName::Add, ActionName::Update, ActionName::Remove]);
+        assert_eq!(parcels, [vec![vec!["2"]], vec![vec!["1"], vec!["3"]], vec![vec!["0"]]]);
+    }
+
+    #[test]
+    fn a_parcel_holds_a_thousand_deliveries_or_thirty_seconds_of_the_rate() {
+        let compiled = compiled(Some(action("/x", BatchMode::Individual)), None, None);
+        let (directory, ..) = cut(&compiled, None, false, added(0..2500));
+        assert_eq!(directory.parcels.iter().map(|p| p.deliveries).collect::<Vec<_>>(), [1000, 1000, 500]);
+        let (directory, ..) = cut(&compiled, Some(1.0), false, added(0..70));
+        assert_eq!(directory.parcels.iter().map(|p| p.deliveries).collect::<Vec<_>>(), [30, 30, 10]);
+        let (directory, ..) = cut(&compiled, Some(1.0 / 60.0), false, added(0..2));
+        assert_eq!(directory.parcels.iter().map(|p| p.deliveries).collect::<Vec<_>>(), [1, 1]);
+    }
+
+    #[test]
+    fn a_plan_cuts_only_what_a_day_can_take() {
+        let compiled = compiled(Some(action("/x", BatchMode::Individual)), None, None);
+        let (_, totals, _) = cut(&compiled, Some(10.0 / 86_400.0), false, added(0..25));
+        assert_eq!((totals.added, totals.deliveries, totals.left), (10, 10, 15));
+    }
+
+    /// GL-46, HT-56: what is off, or skipped on the first run, is settled and neither sent nor counted.
+    #[test]
+    fn changes_of_actions_that_are_off_are_settled() {
+        let compiled = compiled(None, None, Some(action("/x", BatchMode::Individual)));
+        let mut changes = added(0..3);
+        changes.push(change(ChangeKind::Removed, 9));
+        let (directory, totals, parcels) = cut(&compiled, None, false, changes.clone());
+        assert_eq!((totals.added, totals.removed, totals.settled, totals.deliveries), (0, 1, 3, 1));
+        assert_eq!(parcels, [[["9"]]]);
+        assert_eq!(directory.settled.len(), 1);
+        let (_, totals, parcels) = cut(&compiled, None, true, changes);
+        assert_eq!((totals.rows(), totals.settled, parcels.len()), (0, 4, 0));
+    }
 }

@@ -31,7 +31,9 @@ pub fn trips(guard: &Guard, counted: Counted) -> Option<String> {
         let percent = removed as f64 * 100.0 / snapshot as f64;
         if percent > guard.max_removed_percent {
             let most = guard.max_removed_percent;
-            return Some(format!("the plan would remove {removed} of {snapshot} rows ({percent:.1} %), guard.max_removed_percent allows {most} %"));
+            return Some(format!(
+                "the plan would remove {removed} of {snapshot} rows ({percent:.1} %), guard.max_removed_percent allows {most} %"
+            ));
         }
     }
     let percent = invalid as f64 * 100.0 / rows.max(1) as f64;

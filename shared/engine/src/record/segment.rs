@@ -85,9 +85,9 @@ impl Segment {
         put_deltas(&mut plain, self.attempts.iter().map(|a| u64::from(a.status.unwrap_or(0))));
         put_deltas(&mut plain, self.attempts.iter().map(|a| a.started_ms));
         put_deltas(&mut plain, self.attempts.iter().map(|a| a.duration_ms));
-        plain.extend(self.attempts.iter().map(|a| {
-            u8::from(a.last) * LAST + u8::from(a.uncertain) * UNCERTAIN + u8::from(a.by_hand) * BY_HAND
-        }));
+        plain.extend(
+            self.attempts.iter().map(|a| u8::from(a.last) * LAST + u8::from(a.uncertain) * UNCERTAIN + u8::from(a.by_hand) * BY_HAND),
+        );
         let succeeded = self.attempts.iter().enumerate().filter_map(|(i, a)| a.succeeded.map(|n| (i as u32, n))).collect();
         let extras = Extras { unsent: self.unsent.clone(), page: self.page.clone(), succeeded };
         let extras = serde_json::to_vec(&extras).expect("plain data always serializes");
@@ -215,7 +215,15 @@ mod tests {
     use proptest::prelude::*;
 
     fn attempt() -> impl Strategy<Value = AttemptRecord> {
-        (any::<u32>(), any::<u32>(), proptest::option::of(100u16..600), any::<u64>(), any::<u64>(), any::<[bool; 3]>(), any::<Option<u32>>())
+        (
+            any::<u32>(),
+            any::<u32>(),
+            proptest::option::of(100u16..600),
+            any::<u64>(),
+            any::<u64>(),
+            any::<[bool; 3]>(),
+            any::<Option<u32>>(),
+        )
             .prop_map(|(index, number, status, started_ms, duration_ms, [last, uncertain, by_hand], succeeded)| AttemptRecord {
                 index,
                 number,

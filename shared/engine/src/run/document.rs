@@ -135,7 +135,8 @@ impl Run {
 /// Reads a run.
 pub async fn read<S: Store>(store: &S, organization: &Name, run: &str, now: u64) -> Result<Option<(Run, u64)>, PortError> {
     let Some(stored) = store.get(&keys::run(organization, run), now).await? else { return Ok(None) };
-    let parsed = serde_json::from_slice(&stored.body).map_err(|e| PortError::Failed(format!("the document of {run} cannot be read: {e}")))?;
+    let parsed =
+        serde_json::from_slice(&stored.body).map_err(|e| PortError::Failed(format!("the document of {run} cannot be read: {e}")))?;
     Ok(Some((parsed, stored.version)))
 }
 

@@ -172,7 +172,15 @@ impl<'a> Rows<'a> {
         block::unpack_settled(&block::read_block(&mut self.file, *offset, *length)?).map(Some)
     }
 
-    fn delivery(&mut self, action: ActionName, parcel: u32, index: u32, rows: Vec<PlannedRow>, outcome: &ParcelOutcome, out: &mut Vec<DeltaRow>) {
+    fn delivery(
+        &mut self,
+        action: ActionName,
+        parcel: u32,
+        index: u32,
+        rows: Vec<PlannedRow>,
+        outcome: &ParcelOutcome,
+        out: &mut Vec<DeltaRow>,
+    ) {
         let of_delivery = outcome.deliveries.get(index as usize).copied().unwrap_or_default();
         let mut accepted = match of_delivery {
             Outcome::Delivered(count) => count.map_or(u64::MAX, u64::from),
