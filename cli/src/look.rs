@@ -10,6 +10,7 @@ use engine::judge::Class;
 use engine::lookback::{Delivery, DeliveryStatus, Filter, Lookback};
 use engine::model::name::Name;
 use engine::port::Clock;
+use engine::run::document::Run;
 use serde_json::json;
 
 /// Reads this site's log.
@@ -31,26 +32,26 @@ pub async fn runs(global: &Global, id: Option<&str>, export: Option<&str>, limit
     let look = lookback(&site);
     if let Some(id) = id {
         let run = look.run(id).await?.ok_or_else(|| Failure::usage(format!("there is no run `{id}`: `penstock runs` lists them")))?;
-        summary::print(global, &site, &run, None);
+        summary::print(global, &site, &run, None, first_error(&site, &run).await?.as_deref());
         if !global.json {
             for row in run.invalid.iter().skip(10) {
-                println!("                {}: {}", row.place, row.reason);
+                say!("                {}: {}", row.place, row.reason);
             }
         }
         return Ok(0);
     }
     let runs = look.runs(&exports(&site, export)?, limit).await?;
     if global.json {
-        let list: Vec<_> = runs.iter().map(|run| summary::to_json(run, None)).collect();
-        println!("{}", json!({"runs": list}));
+        let list: Vec<_> = runs.iter().map(|run| summary::to_json(run, None, None)).collect();
+        say!("{}", json!({"runs": list}));
         return Ok(0);
     }
     if runs.is_empty() {
-        println!("no runs yet");
+        say!("no runs yet");
     }
     for run in runs {
         let totals = &run.totals;
-        println!(
+        say!(
             "{}  {}  {:<22} {:<16} +{} ~{} -{}  {} delivered{}",
             run.id,
             run.started_at_text().get(..19).unwrap_or_default(),
@@ -76,15 +77,15 @@ pub async fn deliveries(global: &Global, args: &LookArgs) -> Result<u8, Failure>
     }
     let found = many(&site, args).await?;
     if global.json {
-        println!("{}", json!({"deliveries": found}));
+        say!("{}", json!({"deliveries": found}));
         return Ok(0);
     }
     if found.is_empty() {
-        println!("no deliveries");
+        say!("no deliveries");
     }
     for delivery in &found {
         let last = delivery.attempts.last();
-        println!(
+        say!(
             "{}  {:<10} {:<7} {:>5} rows  {:>2} attempts  {}{}",
             delivery.id,
             delivery.status.as_str(),
@@ -117,14 +118,14 @@ pub async fn attempts(global: &Global, args: &LookArgs) -> Result<u8, Failure> {
                 object
             })
             .collect();
-        println!("{}", json!({"attempts": list}));
+        say!("{}", json!({"attempts": list}));
         return Ok(0);
     }
     let mut none = true;
     for delivery in &found {
         for attempt in delivery.attempts.iter().filter(|attempt| class.is_none_or(|class| class == attempt.class)) {
             none = false;
-            println!(
+            say!(
                 "{}  {}  {:<24} {:>4}  {:>6} ms  {}",
                 attempt.id,
                 attempt.started_at.get(..23).unwrap_or(&attempt.started_at),
@@ -139,9 +140,27 @@ pub async fn attempts(global: &Global, args: &LookArgs) -> Result<u8, Failure> {
         }
     }
     if none {
-        println!("no attempts");
+        say!("no attempts");
     }
     Ok(0)
+}
+
+/// Why the first delivery of a run that was not accepted failed.
+pub async fn first_error(site: &Site, run: &Run) -> Result<Option<String>, Failure> {
+    if run.deliveries.failed == 0 {
+        return Ok(None);
+    }
+    let look = lookback(site);
+    for status in [DeliveryStatus::Exhausted, DeliveryStatus::Failed, DeliveryStatus::Canceled] {
+        let filter = Filter { run: Some(run.id.clone()), status: Some(status), ..Filter::default() };
+        let Some(found) = look.deliveries(&filter, &[], 1).await?.into_iter().find(|delivery| !delivery.attempts.is_empty()) else {
+            continue;
+        };
+        let detailed = look.delivery(&found.id).await?;
+        let last = detailed.as_ref().and_then(|delivery| delivery.attempts.last());
+        return Ok(last.map(|attempt| format!("{}: {}", attempt.class.as_str(), attempt.error.as_deref().unwrap_or("no more is known"))));
+    }
+    Ok(None)
 }
 
 async fn one(site: &Site, id: &str) -> Result<Delivery, Failure> {
@@ -206,28 +225,28 @@ fn parse_time(site: &Site, text: &str) -> Result<u64, Failure> {
 
 fn show(global: &Global, delivery: &Delivery) {
     if global.json {
-        println!("{}", json!(delivery));
+        say!("{}", json!(delivery));
         return;
     }
-    println!("{}  {}", bold(&delivery.id), delivery.status.as_str());
-    println!("  run         {} of export {} to {}", delivery.run, delivery.export, delivery.destination);
+    say!("{}  {}", bold(&delivery.id), delivery.status.as_str());
+    say!("  run         {} of export {} to {}", delivery.run, delivery.export, delivery.destination);
     let keys = delivery.row_keys.iter().take(10).cloned().collect::<Vec<_>>().join(", ");
     let more = if delivery.row_keys.len() > 10 { ", …" } else { "" };
-    println!("  rows        {} ({}): {keys}{more}", count(delivery.rows), delivery.action.as_str());
-    println!("  key         {}", delivery.idempotency_key);
+    say!("  rows        {} ({}): {keys}{more}", count(delivery.rows), delivery.action.as_str());
+    say!("  key         {}", delivery.idempotency_key);
     match &delivery.request {
         Some(request) => {
-            println!("\n{} {}", request["method"].as_str().unwrap_or_default(), request["url"].as_str().unwrap_or_default());
+            say!("\n{} {}", request["method"].as_str().unwrap_or_default(), request["url"].as_str().unwrap_or_default());
             show_headers(&request["headers"]);
             if let Some(body) = request["body"].as_str() {
-                println!("\n{}", shorten(body, 4000));
+                say!("\n{}", shorten(body, 4000));
             }
         }
-        None => println!("\nnot sent yet"),
+        None => say!("\nnot sent yet"),
     }
     for attempt in &delivery.attempts {
         let status = attempt.status_code.map(|status| format!(" {status}")).unwrap_or_default();
-        println!(
+        say!(
             "\nattempt {}  {}{status}  {} ms  {}  {}",
             attempt.number,
             bold(attempt.class.as_str()),
@@ -236,7 +255,7 @@ fn show(global: &Global, delivery: &Delivery) {
             dim(&attempt.id)
         );
         if let Some(error) = &attempt.error {
-            println!("  {error}");
+            say!("  {error}");
         }
         show_response(attempt.response.as_ref());
     }
@@ -247,12 +266,12 @@ fn show_response(response: Option<&serde_json::Value>) {
     show_headers(&response["headers"]);
     let body = response["body"].as_str().unwrap_or_default();
     if !body.is_empty() {
-        println!("\n{}", shorten(body, 4000));
+        say!("\n{}", shorten(body, 4000));
     }
 }
 
 fn show_headers(headers: &serde_json::Value) {
     for header in headers.as_array().into_iter().flatten() {
-        println!("{}: {}", header[0].as_str().unwrap_or_default(), header[1].as_str().unwrap_or_default());
+        say!("{}: {}", header[0].as_str().unwrap_or_default(), header[1].as_str().unwrap_or_default());
     }
 }

@@ -1,5 +1,8 @@
 //! The executable `penstock`: it wires the engine to files, sockets and a terminal. What happens is decided in `engine`.
 
+#[macro_use]
+mod out;
+
 mod args;
 mod chance;
 mod clock;
@@ -37,7 +40,7 @@ fn main() -> ExitCode {
         Ok(status) => ExitCode::from(status),
         Err(failure) => {
             match cli.global.json {
-                true => println!("{}", failure.to_json()),
+                true => say!("{}", failure.to_json()),
                 false => eprintln!("penstock: {}", failure.message),
             }
             ExitCode::from(failure.status)
@@ -51,8 +54,8 @@ fn execute(cli: &Cli) -> Result<u8, Failure> {
         Command::Init { dir } => {
             let starter = project::init(dir).map_err(Failure::new)?;
             match global.json {
-                true => println!("{}", serde_json::json!({"files": starter.files})),
-                false => print!("{starter}"),
+                true => say!("{}", serde_json::json!({"files": starter.files})),
+                false => say!("{starter}"),
             }
             Ok(0)
         }
@@ -88,8 +91,8 @@ async fn dispatch(global: &Global, command: &Command) -> Result<u8, Failure> {
 fn validate(global: &Global) -> Result<u8, Failure> {
     let sound = project::validate(&global.project, check_columns)?;
     match global.json {
-        true => println!("{}", sound.to_json()),
-        false => println!("{}", sound.sentence(&global.project)),
+        true => say!("{}", sound.to_json()),
+        false => say!("{}", sound.sentence(&global.project)),
     }
     Ok(0)
 }

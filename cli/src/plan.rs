@@ -43,7 +43,7 @@ pub async fn plan(global: &Global, name: &str, out: Option<&Path>, full: bool) -
     Ok(if planned.run.status == Status::Held { HELD } else { 0 })
 }
 
-#[allow(clippy::too_many_arguments)]
+#[allow(clippy::too_many_arguments, reason = "each is one thing that the caller has at hand")]
 fn show(
     global: &Global,
     site: &Site,
@@ -79,38 +79,38 @@ fn show(
             "unread": planned.unread, "removals_wait": planned.removals_wait, "unfinished_run": unfinished,
             "estimate": {"requests": totals.deliveries, "seconds": seconds}, "requests": shown,
         });
-        println!("{result}");
+        say!("{result}");
         return Ok(());
     }
-    println!("{} → {}", run.export, site.loaded.project.destinations[&run.destination].name);
-    println!("  changes     {} added · {} changed · {} removed", count(totals.added), count(totals.changed), count(totals.removed));
+    say!("{} → {}", run.export, site.loaded.project.destinations[&run.destination].name);
+    say!("  changes     {} added · {} changed · {} removed", count(totals.added), count(totals.changed), count(totals.removed));
     if planned.unread {
-        println!("  rows        as they were when the last run delivered them all; not read");
+        say!("  rows        as they were when the last run delivered them all; not read");
     } else {
-        println!("  rows        {} read, {} invalid", count(planned.rows), count(run.invalid_rows));
+        say!("  rows        {} read, {} invalid", count(planned.rows), count(run.invalid_rows));
     }
     if totals.settled > 0 {
-        println!("  settled     {} taken as they are, not sent", quantity(totals.settled, "row"));
+        say!("  settled     {} taken as they are, not sent", quantity(totals.settled, "row"));
     }
     if totals.left > 0 {
-        println!("  left        {} that the limits leave no time for within a day; the next run finds them", quantity(totals.left, "row"));
+        say!("  left        {} that the limits leave no time for within a day; the next run finds them", quantity(totals.left, "row"));
     }
-    println!("  estimate    {}, {} at the limits", quantity(totals.deliveries, "request"), duration(seconds));
+    say!("  estimate    {}, {} at the limits", quantity(totals.deliveries, "request"), duration(seconds));
     if let Some(unfinished) = unfinished {
-        println!("  unfinished  {unfinished} goes first when the export runs");
+        say!("  unfinished  {unfinished} goes first when the export runs");
     }
     for row in run.invalid.iter().take(10) {
-        println!("  invalid     {}: {}", row.place, row.reason);
+        say!("  invalid     {}: {}", row.place, row.reason);
     }
     for line in &shown {
-        println!();
+        say!("");
         print_request(line);
     }
     if let Some(why) = &run.reason {
-        println!("\nheld: {why}");
+        say!("\nheld: {why}");
     }
     if let Some(path) = out {
-        println!("\nwritten to {}: `penstock run {} --plan {}` executes it", path.display(), run.export, path.display());
+        say!("\nwritten to {}: `penstock run {} --plan {}` executes it", path.display(), run.export, path.display());
     }
     Ok(())
 }
@@ -121,18 +121,18 @@ fn print_request(line: &Value) {
     let action = line["action"].as_str().unwrap_or_default();
     match request.as_object() {
         Some(_) => {
-            println!("  {action}  {} {}", request["method"].as_str().unwrap_or_default(), request["url"].as_str().unwrap_or_default());
+            say!("  {action}  {} {}", request["method"].as_str().unwrap_or_default(), request["url"].as_str().unwrap_or_default());
             for header in request["headers"].as_array().into_iter().flatten() {
-                println!("    {}: {}", header[0].as_str().unwrap_or_default(), header[1].as_str().unwrap_or_default());
+                say!("    {}: {}", header[0].as_str().unwrap_or_default(), header[1].as_str().unwrap_or_default());
             }
             if let Some(body) = request["body"].as_str() {
-                println!("    {}", shorten(body, 600));
+                say!("    {}", shorten(body, 600));
             }
         }
-        None => println!("  {action}  nothing of it can be sent"),
+        None => say!("  {action}  nothing of it can be sent"),
     }
     for invalid in line["invalid"].as_array().into_iter().flatten() {
-        println!("    invalid: row {}: {}", invalid["key"], invalid["reason"].as_str().unwrap_or_default());
+        say!("    invalid: row {}: {}", invalid["key"], invalid["reason"].as_str().unwrap_or_default());
     }
 }
 

@@ -169,7 +169,7 @@ pub async fn plan(
     Ok(Planned { run, compiled, directory, file, rows: planned_rows, checksum, removals_wait, snapshot, unread: false })
 }
 
-#[allow(clippy::too_many_arguments)]
+#[allow(clippy::too_many_arguments, reason = "each is one thing that the caller has at hand")]
 fn cut(
     compiled: &Compiled,
     names: &[String],

@@ -42,9 +42,9 @@ pub async fn redeliver(global: &Global, args: &LookArgs, yes: bool) -> Result<u8
     }
     if !yes || count == 0 {
         match global.json {
-            true => println!("{}", json!({"deliveries": count, "sent": false})),
-            false if count == 0 => println!("no deliveries to send again"),
-            false => println!("{} would be sent again; --yes sends", quantity(count, "delivery")),
+            true => say!("{}", json!({"deliveries": count, "sent": false})),
+            false if count == 0 => say!("no deliveries to send again"),
+            false => say!("{} would be sent again; --yes sends", quantity(count, "delivery")),
         }
         return Ok(0);
     }
@@ -81,7 +81,7 @@ pub async fn redeliver(global: &Global, args: &LookArgs, yes: bool) -> Result<u8
     progress.done();
     let mut status = 0;
     for run in &ended.runs {
-        summary::print(global, &site, run, None);
+        summary::print(global, &site, run, None, look::first_error(&site, run).await?.as_deref());
         status = status.max(exit_status(run));
     }
     Ok(status)

@@ -3,6 +3,7 @@
 use crate::args::{Global, RunArgs};
 use crate::chance::{self, Chance};
 use crate::failure::{CANCELED, FAILED, Failure, HELD, INCOMPLETE};
+use crate::look;
 use crate::plan_file;
 use crate::planning::{self, Deltas, Planned, Wish};
 use crate::progress::Progress;
@@ -41,6 +42,11 @@ pub async fn run(global: &Global, args: &RunArgs) -> Result<u8, Failure> {
     if resumed.canceled {
         ended.extend(resumed.runs);
     } else {
+        // A program gets one object for each export; a person wants to see what was finished, too.
+        for run in resumed.runs.iter().filter(|_| !global.json) {
+            progress.done();
+            summary::print(global, &site, run, None, look::first_error(&site, run).await?.as_deref());
+        }
         for export in exports {
             match runner.begin(export, args, header.as_ref()).await? {
                 Begun::Held(run) => ended.push(run),
@@ -53,7 +59,7 @@ pub async fn run(global: &Global, args: &RunArgs) -> Result<u8, Failure> {
     let mut status = 0;
     for run in &ended {
         let before = resumed.ids.get(&run.export).map(String::as_str);
-        summary::print(global, &site, run, before);
+        summary::print(global, &site, run, before, look::first_error(&site, run).await?.as_deref());
         status = worse(status, exit_status(run));
     }
     Ok(status)

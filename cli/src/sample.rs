@@ -104,20 +104,20 @@ pub async fn test(
     if global.json {
         let request = attachments.shown(rendered);
         let result = json!({"request": request, "response": response, "class": verdict.class, "error": error, "duration_ms": duration.div_ceil(1000)});
-        println!("{result}");
+        say!("{result}");
     } else {
         show_request(global, &attachments.shown(rendered));
-        println!();
+        say!("");
         if let Some(response) = &response {
-            println!("{}", response.status);
+            say!("{}", response.status);
             for (name, value) in &response.headers {
-                println!("{name}: {value}");
+                say!("{name}: {value}");
             }
-            println!("\n{}", shorten(&response.body, 4000));
-            println!();
+            say!("\n{}", shorten(&response.body, 4000));
+            say!("");
         }
         let why = error.map(|error| format!(": {error}")).unwrap_or_default();
-        println!("{} in {} ms{why}", verdict.class.as_str(), duration.div_ceil(1000));
+        say!("{} in {} ms{why}", verdict.class.as_str(), duration.div_ceil(1000));
     }
     Ok(if ok { 0 } else { FAILED })
 }
@@ -201,14 +201,14 @@ fn read_sample(path: &Path, export: &Export) -> Result<(Vec<String>, Vec<(String
 
 fn show_request(global: &Global, request: &LoggedRequest) {
     if global.json {
-        println!("{}", json!({"request": request}));
+        say!("{}", json!({"request": request}));
         return;
     }
-    println!("{} {}", request.method, request.url);
+    say!("{} {}", request.method, request.url);
     for (name, value) in &request.headers {
-        println!("{name}: {value}");
+        say!("{name}: {value}");
     }
     if let Some(body) = &request.body {
-        println!("\n{body}");
+        say!("\n{body}");
     }
 }

@@ -11,7 +11,7 @@ use std::io::IsTerminal;
 const SHOWN_INVALID: usize = 10;
 
 /// The object that `run --json` ends with (contract.md).
-pub fn to_json(run: &Run, resumed: Option<&str>) -> Value {
+pub fn to_json(run: &Run, resumed: Option<&str>, why: Option<&str>) -> Value {
     let finished = run.finished_at.unwrap_or(run.started_at);
     let mut object = json!({
         "run": run.id, "export": run.export, "status": run.status, "resumed": resumed,
@@ -30,25 +30,28 @@ pub fn to_json(run: &Run, resumed: Option<&str>) -> Value {
     if let Some(reason) = &run.reason {
         object["reason"] = json!(reason);
     }
+    if let Some(why) = why {
+        object["first_error"] = json!(why);
+    }
     object
 }
 
-/// Prints what a run came to.
-pub fn print(global: &Global, site: &Site, run: &Run, resumed: Option<&str>) {
+/// Prints what a run came to, and `why` the first of its failed deliveries failed.
+pub fn print(global: &Global, site: &Site, run: &Run, resumed: Option<&str>, why: Option<&str>) {
     if global.json {
-        println!("{}", to_json(run, resumed));
+        say!("{}", to_json(run, resumed, why));
         return;
     }
     let label = site.loaded.project.destinations.get(&run.destination).map_or(run.destination.as_str(), |d| d.name.as_str());
-    println!("{} → {label}  {}", run.export, dim(&run.id));
+    say!("{} → {label}  {}", run.export, dim(&run.id));
     if let Some(resumed) = resumed {
-        println!("  resumed     {resumed} was finished first");
+        say!("  resumed     {resumed} was finished first");
     }
     let totals = &run.totals;
-    println!("  changes     {} added · {} changed · {} removed", count(totals.added), count(totals.changed), count(totals.removed));
+    say!("  changes     {} added · {} changed · {} removed", count(totals.added), count(totals.changed), count(totals.removed));
     let rows = &run.rows;
     if totals.rows() > 0 && run.status != Status::Held {
-        println!(
+        say!(
             "  delivered   {} in {}, {}",
             quantity(rows.delivered, "row"),
             quantity(run.deliveries.succeeded, "request"),
@@ -63,24 +66,27 @@ pub fn print(global: &Global, site: &Site, run: &Run, resumed: Option<&str>) {
         ("settled", totals.settled, "taken as they are, not sent"),
     ] {
         if number > 0 {
-            println!("  {label:<12}{}, {note}", quantity(number, "row"));
+            say!("  {label:<12}{}, {note}", quantity(number, "row"));
         }
     }
     for row in run.invalid.iter().take(SHOWN_INVALID) {
-        println!("                {}: {}", row.place, row.reason);
+        say!("                {}: {}", row.place, row.reason);
     }
     let listed = run.invalid.len().min(SHOWN_INVALID) as u64;
     if rows.invalid > listed && listed > 0 {
-        println!("                and {} more; `penstock runs {}` lists them", count(rows.invalid - listed), run.id);
+        say!("                and {} more; `penstock runs {}` lists them", count(rows.invalid - listed), run.id);
     }
     let seconds = run.finished_at.unwrap_or(run.started_at).saturating_sub(run.started_at) as f64 / 1e6;
     let word = run.status.as_str().replace('_', " ");
     match (&run.reason, run.status) {
-        (Some(reason), Status::Held | Status::Failed | Status::Canceled) => println!("  {}: {reason}", bold(&word)),
-        _ => println!("  {} in {}", bold(&word), duration(seconds)),
+        (Some(reason), Status::Held | Status::Failed | Status::Canceled) => say!("  {}: {reason}", bold(&word)),
+        _ => say!("  {} in {}", bold(&word), duration(seconds)),
     }
     if rows.rejected + rows.pending + rows.given_up > 0 {
-        println!("  why: penstock deliveries --run {}", run.id);
+        if let Some(why) = why {
+            say!("  first error {why}");
+        }
+        say!("  see         penstock deliveries --run {}", run.id);
     }
 }
 

@@ -360,7 +360,13 @@ fn status_of(attempts: &[(Class, AttemptRecord)], run: &Run) -> DeliveryStatus {
         _ if delivering && !last => DeliveryStatus::Retrying,
         Outcome::Untried => DeliveryStatus::Canceled,
         Outcome::Failed { .. } if !last => DeliveryStatus::Canceled,
+        // What no policy tries again has used up nothing.
+        Outcome::Failed { .. } if attempts.len() == 1 && !is_retried(attempts[0].0) => DeliveryStatus::Failed,
         Outcome::Failed { .. } => DeliveryStatus::Exhausted,
         Outcome::Rejected { .. } | Outcome::Unsendable => DeliveryStatus::Failed,
     }
+}
+
+fn is_retried(class: Class) -> bool {
+    !matches!(class, Class::PolicyError | Class::ResponseError | Class::AuthConfigError | Class::InternalError)
 }
