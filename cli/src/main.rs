@@ -97,20 +97,28 @@ fn validate(global: &Global) -> Result<u8, Failure> {
     Ok(0)
 }
 
+/// Rows looked at: a member that an NDJSON row lacks may stand in the next one.
+const SAMPLED_ROWS: usize = 1000;
+
 /// Whether a model's rows are there and have the columns that the project uses.
 fn check_columns(folder: &Path, model: &Model, uses: &[project::ColumnUse]) -> Vec<Problem> {
     let source = site::source(folder, model);
-    match rows::sample(&source, &model.primary_key, &[], 1) {
+    match rows::sample(&source, &model.primary_key, &[], SAMPLED_ROWS) {
         Ok(sample) => uses
             .iter()
             .filter(|used| !sample.columns.is_empty() && !sample.columns.contains(&used.column))
             .map(|used| Problem {
                 path: used.path.clone(),
-                message: format!("the rows have no column `{}`: they have {}", used.column, sample.columns.join(", ")),
+                message: format!("the rows have no column `{}`: {}", used.column, nearest_column(&used.column, &sample.columns)),
             })
             .collect(),
         Err(error) => {
             vec![Problem { path: format!("models.{}.source.path", model.id), message: error.to_string() }]
         }
     }
+}
+
+fn nearest_column(column: &str, known: &[String]) -> String {
+    let known: Vec<&str> = known.iter().map(String::as_str).collect();
+    engine::configure::suggestion(column, &known)
 }

@@ -48,7 +48,7 @@ pub async fn redeliver(global: &Global, args: &LookArgs, yes: bool) -> Result<u8
         }
         return Ok(0);
     }
-    let transport = site::transport(global)?;
+    site::allowed_ranges(global)?;
     let _lock = site.lock()?;
     let look = look::lookback(&site);
     let mut runs = Vec::new();
@@ -76,7 +76,7 @@ pub async fn redeliver(global: &Global, args: &LookArgs, yes: bool) -> Result<u8
         }
     }
     let progress = Progress::new(!global.quiet && !global.json);
-    let runner = Runner { site: &site, transport: &transport, progress: &progress };
+    let runner = Runner { global, site: &site, progress: &progress };
     let ended = runner.deliver(runs).await?;
     progress.done();
     let mut status = 0;

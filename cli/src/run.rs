@@ -20,7 +20,6 @@ use engine::run::document::{self, Run, Status};
 use engine::run::finish::{Because, finish};
 use engine::run::{begin, state};
 use std::collections::BTreeMap;
-use transport::HttpTransport;
 
 /// Runs the exports one after the other, or side by side where their destinations differ.
 pub async fn run(global: &Global, args: &RunArgs) -> Result<u8, Failure> {
@@ -32,10 +31,10 @@ pub async fn run(global: &Global, args: &RunArgs) -> Result<u8, Failure> {
         Some(path) => Some(plan_file::read_header(path, exports[0])?),
         None => None,
     };
-    let transport = site::transport(global)?;
+    site::allowed_ranges(global)?;
     let _lock = site.lock()?;
     let progress = Progress::new(!global.quiet && !global.json);
-    let runner = Runner { site: &site, transport: &transport, progress: &progress };
+    let runner = Runner { global, site: &site, progress: &progress };
     let resumed = runner.resume(&exports).await?;
     let mut ended = Vec::new();
     let mut planned = Vec::new();
@@ -94,10 +93,10 @@ fn distinct(names: &[String]) -> Vec<String> {
 
 /// What delivers runs of this site.
 pub struct Runner<'a> {
+    /// What the command line allows.
+    pub global: &'a Global,
     /// The site.
     pub site: &'a Site,
-    /// What sends.
-    pub transport: &'a HttpTransport,
     /// What a person sees.
     pub progress: &'a Progress,
 }
@@ -263,7 +262,8 @@ impl Runner<'_> {
             retention_seconds: self.site.retention_seconds(),
             canary: None,
         };
-        let ports = Ports { store, objects, transport: self.transport, clock };
+        let transport = &site::transport(self.global, destination)?;
+        let ports = Ports { store, objects, transport, clock };
         let stop = async move {
             let _ = stopped.wait_for(|stop| *stop).await;
         };

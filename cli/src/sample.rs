@@ -75,7 +75,7 @@ pub async fn test(
     let order = sample.order(&site);
     let Some(rendered) = &order.rendered else { return Err(unrendered(&order)) };
     let attachments = Attachments::of(destination);
-    let transport = site::transport(global)?;
+    let transport = site::transport(global, destination)?;
     let _lock = site.lock()?;
     let lane = site.lane(&destination.id);
     let owner = chance::fresh_name("own", site.clock.now().wall);

@@ -10,6 +10,7 @@ use engine::model::destination::Destination;
 use engine::model::export::Export;
 use engine::model::name::Name;
 use engine::model::source::{FileFormat, Model, Source};
+use ipnet::IpNet;
 use rows::{FieldMapping, FileSource, Format};
 use std::path::PathBuf;
 use transport::{AddressPolicy, HttpTransport, TransportOptions};
@@ -114,11 +115,15 @@ pub fn fields(export: &Export) -> Vec<FieldMapping> {
     export.fields.iter().map(|field| FieldMapping { from: field.from.clone(), to: field.to.clone() }).collect()
 }
 
-/// What sends requests, with the addresses that the command line allows.
-pub fn transport(global: &Global) -> Result<HttpTransport, Failure> {
+/// The private addresses that the command line allows.
+pub fn allowed_ranges(global: &Global) -> Result<Vec<(IpNet, Option<u16>)>, Failure> {
     let ranges: Result<Vec<_>, String> = global.allow_range.iter().map(|text| transport::parse_range(text)).collect();
-    let ranges = ranges.map_err(|e| Failure::usage(format!("--allow-range: {e}")))?;
-    let policy = AddressPolicy { allow_private: global.allow_private, ranges, allow_http: false };
+    ranges.map_err(|e| Failure::usage(format!("--allow-range: {e}")))
+}
+
+/// What sends the requests of one destination: connections are never shared between destinations.
+pub fn transport(global: &Global, destination: &Destination) -> Result<HttpTransport, Failure> {
+    let policy = AddressPolicy { allow_private: global.allow_private, ranges: allowed_ranges(global)?, allow_http: destination.allow_http };
     HttpTransport::new(TransportOptions { policy, ..TransportOptions::default() }).map_err(Failure::new)
 }
 

@@ -103,6 +103,8 @@ pub struct Compiled {
     audience_name: Value,
     audience_id: Value,
     export: Value,
+    /// Whether any template reads `run` or `delivery`: they are made for each request.
+    reads_occasion: bool,
 }
 
 /// What a delivery is, besides its rows.
@@ -147,10 +149,13 @@ impl Compiled {
             let action = shape.actions.get(name).cloned();
             action.map(|a| CompiledAction::new(&shape, a).map_err(|e| format!("actions.{}: {e}", name.as_str()))).transpose()
         };
+        let (add, update, remove) = (compile(ActionName::Add)?, compile(ActionName::Update)?, compile(ActionName::Remove)?);
+        let reads_occasion = [&add, &update, &remove].into_iter().flatten().any(|action| action.uses("run") || action.uses("delivery"));
         Ok(Compiled {
-            add: compile(ActionName::Add)?,
-            update: compile(ActionName::Update)?,
-            remove: compile(ActionName::Remove)?,
+            add,
+            update,
+            remove,
+            reads_occasion,
             organization_name: json!(shape.organization_name),
             audience_name: json!(shape.audience_name),
             audience_id: json!(shape.audience_id),
@@ -170,9 +175,7 @@ impl Compiled {
 
     /// Whether any template reads `previous`, so that changed rows need their last delivered fields.
     pub fn wants_previous(&self) -> bool {
-        self.update
-            .as_ref()
-            .is_some_and(|action| action.templates().any(|template| template.uses("previous")) || action.url.uses("previous"))
+        self.update.as_ref().is_some_and(|action| action.uses("previous"))
     }
 
     /// What tells which rows may share a request: the rendered URL, query and headers of one row.
@@ -234,8 +237,13 @@ impl Compiled {
     ) -> T {
         let views: Vec<Row> = rows.iter().map(|row| Row::new(names, &row.fields)).collect();
         let previous = rows.first().and_then(|row| row.previous.as_ref()).map(|fields| Row::new(names, fields));
-        let run = json!({"id": occasion.run, "started_at": occasion.started_at});
-        let delivery = json!({"id": occasion.delivery, "idempotency_key": occasion.delivery});
+        let (run, delivery) = match self.reads_occasion {
+            true => (
+                json!({"id": occasion.run, "started_at": occasion.started_at}),
+                json!({"id": occasion.delivery, "idempotency_key": occasion.delivery}),
+            ),
+            false => (Value::Null, Value::Null),
+        };
         let roots = [
             ("audience_name", &self.audience_name),
             ("audience_id", &self.audience_id),
@@ -278,7 +286,8 @@ impl CompiledAction {
         Ok(CompiledAction { action, success_path, url, headers, body, groups })
     }
 
-    fn templates(&self) -> impl Iterator<Item = &Template> {
-        self.headers.iter().map(|(_, template)| template).chain(&self.body)
+    fn uses(&self, name: &str) -> bool {
+        let mut templates = self.headers.iter().map(|(_, template)| template).chain(&self.body);
+        self.url.uses(name) || templates.any(|template| template.uses(name))
     }
 }

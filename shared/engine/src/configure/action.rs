@@ -43,11 +43,14 @@ impl<'a> Reader<'_, 'a> {
             Wish::Off | Wish::Wrong => None,
             Wish::SameAsAdd(place) => same_as_itself(place),
         };
+        let add_is_on = add.as_ref().is_some_and(|reading| reading.on);
         let update = match (&wishes.update, &wishes.add) {
             (Wish::Written(place), _) => self.action(ActionName::Update, place, true),
             (Wish::SameAsAdd(_), Wish::Written(add)) => {
                 let entries = add.map().unwrap_or_default().into_iter().filter(|(name, _)| *name != "enabled");
-                self.action(ActionName::Update, &add.merged(entries.collect()), true)
+                // What an add that is on lacks is add's problem, and said once.
+                let blamed = if add_is_on { ActionName::Add } else { ActionName::Update };
+                self.action(blamed, &add.merged(entries.collect()), true)
             }
             (Wish::SameAsAdd(place), Wish::Unwritten | Wish::Off) => {
                 place.problem("there is no `add` that it could be the same as; write one (it may say `enabled: false`)");

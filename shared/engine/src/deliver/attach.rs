@@ -45,24 +45,15 @@ impl Attachments {
     }
 
     /// The request as it goes on the wire.
-    pub fn attach(&self, rendered: &Rendered) -> Outgoing {
-        let mut url = rendered.url.clone();
+    pub fn attach(&self, rendered: Rendered) -> Outgoing {
+        let Rendered { method, mut url, mut headers, body } = rendered;
         for (name, value) in &self.query {
             url.query_pairs_mut().append_pair(name, value.reveal());
         }
-        let mut headers = rendered.headers.clone();
         // A secret header takes the place of a plain one of its name.
         headers.retain(|(name, _)| !self.headers.iter().any(|(own, _)| own.eq_ignore_ascii_case(name)));
         headers.extend(self.headers.iter().map(|(name, value)| (name.clone(), value.reveal().to_string())));
-        Outgoing {
-            method: rendered.method,
-            url,
-            headers,
-            body: rendered.body.clone(),
-            timeout: self.timeout,
-            keep_limit: KEPT_RESPONSE_BYTES,
-            read_limit: LONGEST_RESPONSE_BYTES,
-        }
+        Outgoing { method, url, headers, body, timeout: self.timeout, keep_limit: KEPT_RESPONSE_BYTES, read_limit: LONGEST_RESPONSE_BYTES }
     }
 
     /// The request as it may be shown.

@@ -214,7 +214,7 @@ impl<'a, S: Store, O: Objects, T: Transport, C: Clock> Worker<'a, S, O, T, C> {
                 Next::Send(candidate) => {
                     if let Some((grant, rendered, rows)) = self.prepare(candidate, now) {
                         let shown = self.attachments.shown(&rendered);
-                        let outgoing = self.attachments.attach(&rendered);
+                        let outgoing = self.attachments.attach(rendered);
                         in_flight.push(async move { Answer { grant, exchange: transport.send(outgoing).await, shown, rows } });
                     }
                     continue;

@@ -55,7 +55,7 @@ pub async fn once<S: Store, O: Objects, T: Transport, C: Clock>(
     }
     let started = ports.clock.now();
     owned.permits.take(started);
-    let exchange = ports.transport.send(attachments.attach(rendered)).await;
+    let exchange = ports.transport.send(attachments.attach(rendered.clone())).await;
     let ended = ports.clock.now();
     owned.permits.give_back(ended);
     let tokens = lease::write(&owned.lease, &mut owned.permits, ended, claim.timeout, owned.paused_until, true);

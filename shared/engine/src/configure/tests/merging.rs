@@ -125,6 +125,16 @@ fn a_problem_of_a_shared_destination_is_reported_once_and_where_it_stands() {
 }
 
 #[test]
+fn what_a_shared_add_lacks_is_said_once() {
+    let mut document = with("/destinations/crm/actions", json!({"add": {"method": "PUT"}, "update": "same_as_add"}));
+    let found = problems(&document);
+    assert_eq!(found.len(), 1, "{found:#?}");
+    assert!(found[0].message.starts_with("add is on and needs a `url`"));
+    put(&mut document, "/destinations/crm/actions/add/enabled", json!(false));
+    assert_problem(&document, "destinations.crm.actions.add.url", "update is on and needs a `url`");
+}
+
+#[test]
 fn an_unknown_key_is_found_even_where_the_other_side_would_hide_it() {
     let document = with("/exports/people/actions", json!({"add": {"urll": null}}));
     assert_problem(&document, "exports.people.actions.add.urll", "did you mean `url`?");
