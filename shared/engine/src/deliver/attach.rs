@@ -77,7 +77,8 @@ impl Attachments {
     /// A response as it may be shown: a receiver that echoes a secret does not get it into the log.
     pub fn shown_response(&self, response: &crate::port::Response) -> LoggedResponse {
         let headers = response.headers.iter().map(|(name, value)| (name.clone(), self.redactor.text(value).into_owned())).collect();
-        let body = self.redactor.text(&String::from_utf8_lossy(&response.body)).into_owned();
+        let body = String::from_utf8_lossy(&response.body);
+        let body = if response.truncated { self.redactor.text_cut_short(&body) } else { self.redactor.text(&body).into_owned() };
         LoggedResponse { status: response.status, headers, body, truncated: response.truncated }
     }
 

@@ -11,10 +11,12 @@ pub const REDACTED: &str = "[redacted]";
 /// Shorter secrets are not searched for by value: every text would be full of them.
 const SHORTEST: usize = 4;
 
-/// Finds secrets by value: raw, JSON-escaped, percent-encoded, in hexadecimal, and in base64 at each of its three offsets.
+/// Finds secrets by value: raw, escaped as JSON and HTML do it, percent-encoded, in hexadecimal, and in base64 at each of its three
+/// offsets.
 #[derive(Debug)]
 pub struct Redactor {
     patterns: Option<AhoCorasick>,
+    forms: Vec<String>,
 }
 
 impl Redactor {
@@ -24,10 +26,10 @@ impl Redactor {
         forms.sort();
         forms.dedup();
         if forms.is_empty() {
-            return Redactor { patterns: None };
+            return Redactor { patterns: None, forms };
         }
-        let patterns = AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(forms).ok();
-        Redactor { patterns }
+        let patterns = AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(&forms).ok();
+        Redactor { patterns, forms }
     }
 
     /// `text` without secrets.
@@ -44,20 +46,42 @@ impl Redactor {
             _ => Cow::Borrowed(text),
         }
     }
+
+    /// Text that breaks off without secrets, nor the beginning of one at its end.
+    pub fn text_cut_short(&self, text: &str) -> String {
+        // Half a character may be left too.
+        let text = text.trim_end_matches(char::REPLACEMENT_CHARACTER);
+        let longest = self.forms.iter().map(String::len).max().unwrap_or_default();
+        let begins = |end: &str| end.len() >= SHORTEST && self.forms.iter().any(|form| form.len() > end.len() && form.starts_with(end));
+        let first = text.len().saturating_sub(longest);
+        match (first..text.len()).find(|at| text.is_char_boundary(*at) && begins(&text[*at..])) {
+            Some(at) => format!("{}{REDACTED}", self.text(&text[..at])),
+            None => self.text(text).into_owned(),
+        }
+    }
 }
 
 fn forms(secret: &str) -> Vec<String> {
     let json = serde_json::to_string(secret).expect("text always serializes");
+    let json = &json[1..json.len() - 1];
     let mut forms = vec![
         secret.to_string(),
-        json[1..json.len() - 1].to_string(),
-        json[1..json.len() - 1].replace('/', "\\/"),
+        json.to_string(),
+        json.replace('/', "\\/"),
+        // As libraries write JSON that keep to ASCII, or let nothing through that HTML might read.
+        unicode_escaped(json, |c| !c.is_ascii()),
+        unicode_escaped(json, |c| matches!(c, '<' | '>' | '&')),
+        unicode_escaped(json, |c| !c.is_ascii() || matches!(c, '<' | '>' | '&')),
+        secret.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;"),
         url::form_urlencoded::byte_serialize(secret.as_bytes()).collect(),
-        percent_encode(secret),
-        percent_encode(secret).to_lowercase(),
         secret.bytes().map(|b| format!("{b:02x}")).collect(),
         secret.bytes().map(|b| format!("{b:02X}")).collect(),
     ];
+    // What encoders leave as it is: RFC 3986's unreserved, with what `encodeURIComponent` or a path takes besides; letters and digits.
+    for plain in ["-._~", "-._~!'()*", "-._~/", ""] {
+        forms.push(percent_encode(secret, plain, |b| format!("%{b:02X}")));
+        forms.push(percent_encode(secret, plain, |b| format!("%{b:02x}")));
+    }
     for offset in 0..3 {
         for engine in [&STANDARD_NO_PAD, &URL_SAFE_NO_PAD] {
             let shifted = [&[0u8; 2][..offset], secret.as_bytes()].concat();
@@ -74,13 +98,27 @@ fn forms(secret: &str) -> Vec<String> {
     forms
 }
 
-fn percent_encode(text: &str) -> String {
+fn percent_encode(text: &str, plain: &str, escaped: impl Fn(u8) -> String) -> String {
     text.bytes()
         .map(|b| match b {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => (b as char).to_string(),
-            _ => format!("%{b:02X}"),
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' => (b as char).to_string(),
+            b if b.is_ascii() && plain.contains(b as char) => (b as char).to_string(),
+            b => escaped(b),
         })
         .collect()
+}
+
+/// JSON text with some characters as `\uXXXX`.
+fn unicode_escaped(json: &str, which: impl Fn(char) -> bool) -> String {
+    let mut out = String::with_capacity(json.len());
+    for c in json.chars() {
+        if which(c) {
+            c.encode_utf16(&mut [0; 2]).iter().for_each(|unit| out.push_str(&format!("\\u{unit:04x}")));
+        } else {
+            out.push(c);
+        }
+    }
+    out
 }
 
 #[cfg(test)]
@@ -97,7 +135,8 @@ mod tests {
             STANDARD.encode(&whole),
             URL_SAFE.encode(&whole),
             url::form_urlencoded::byte_serialize(whole.as_bytes()).collect(),
-            percent_encode(&whole),
+            percent_encode(&whole, "-._~", |b| format!("%{b:02X}")),
+            percent_encode(&whole, "", |b| format!("%{b:02x}")),
             whole.bytes().map(|b| format!("{b:02x}")).collect(),
         ]
     }
@@ -111,6 +150,29 @@ mod tests {
                 let shown = redactor.text(&text);
                 prop_assert!(shown.contains(REDACTED), "{} still shows {}", shown, secret);
             }
+        }
+    }
+
+    #[test]
+    fn a_secret_is_found_however_a_library_escapes_it() {
+        let redactor = Redactor::new(["Tök&n/<1>!"]);
+        for text in ["T\\u00f6k&n/<1>!", "T\\u00f6k\\u0026n/\\u003c1\\u003e!", "Tök&amp;n/&lt;1&gt;!", "T%c3%b6k%26n%2f%3c1%3e%21", "T%C3%B6k%26n%2F%3C1%3E!"] {
+            assert_eq!(redactor.text(text), REDACTED, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_beginning_of_a_secret_where_text_breaks_off_is_not_shown() {
+        let redactor = Redactor::new(["s3cr3t-välue"]);
+        for (text, shown) in [
+            ("a s3cr", "a [redacted]"),
+            ("a s3cr3t-v\u{fffd}", "a [redacted]"),
+            ("a s3cr3t-välue, then s3cr3t-välu", "a [redacted], then [redacted]"),
+            ("a czNjcjN0LX", "a [redacted]"),
+            ("a s3cr3t-välue", "a [redacted]"),
+            ("a s3c", "a s3c"),
+        ] {
+            assert_eq!(redactor.text_cut_short(text), shown);
         }
     }
 

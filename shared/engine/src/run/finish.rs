@@ -87,7 +87,13 @@ pub async fn finish<S: Store, O: Objects>(
     });
     drop(swapped.await?);
     match document::write(store, organization, &run, Expect::At(version), now).await {
-        Ok(_) => Ok(run),
+        Ok(_) => {
+            // Rows that were only settled are in the snapshot; nobody looks back at them.
+            if run.parcels == 0 {
+                objects.delete(&run.object).await?;
+            }
+            Ok(run)
+        }
         // Someone else has finished it meanwhile, with the same result.
         Err(PortError::Conflict) => match document::read(store, organization, run_id, now).await? {
             Some((there, _)) => Ok(there),

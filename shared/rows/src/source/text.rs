@@ -105,7 +105,9 @@ impl TextInput {
     }
 
     fn resolve(&self, fault: Fault) -> SourceError {
-        SourceError::new(fault.kind, &self.files[fault.file as usize].shown, fault.message)
+        let file = &self.files[fault.file as usize].shown;
+        let place = fault.at.map_or(file.clone(), |(_, line)| format!("{file} line {}", line + 1));
+        SourceError::new(fault.kind, &place, fault.message)
     }
 
     /// Fills `buffer` with the next block of whole records; `None` at the end of the last file.
@@ -160,7 +162,10 @@ impl TextInput {
         };
         let mut open = Open { reader, index, carry: Vec::new(), ended: false, shape: None };
         if file.format == Format::Csv {
-            self.read_header(&mut open, &file).map_err(|(kind, message)| fault(kind, message))?;
+            // Nothing of this file has been cut into blocks yet, so its lines are counted from its start.
+            let block = self.next_block;
+            self.read_header(&mut open, &file)
+                .map_err(|(kind, line, message)| Fault { kind, file: index, at: line.map(|line| (block, line)), message })?;
         } else {
             skip_mark(&mut open).map_err(|(kind, message)| fault(kind, message))?;
         }
@@ -168,22 +173,22 @@ impl TextInput {
         Ok(true)
     }
 
-    fn read_header(&mut self, open: &mut Open, file: &SourceFile) -> Result<(), (ErrorKind, String)> {
+    fn read_header(&mut self, open: &mut Open, file: &SourceFile) -> Result<(), Stop> {
         let mut buffer = Buffer::default();
-        skip_mark(open)?;
+        skip_mark(open).map_err(|(kind, message)| (kind, None, message))?;
         // The header is the first record of the first block; the rest of that block goes back.
-        let found = fill(open, &mut buffer, Format::Csv).map_err(|(kind, _, message)| (kind, message))?;
+        let found = fill(open, &mut buffer, Format::Csv)?;
         let block = buffer.records();
         let mut start = 0;
         while matches!(block.get(start), Some(b'\n' | b'\r')) {
             start += 1;
         }
         if !found || start == block.len() {
-            return Err((ErrorKind::Format, "has no header line; write the columns' names into the first line".to_owned()));
+            return Err((ErrorKind::Format, None, "has no header line; write the columns' names into the first line".to_owned()));
         }
         let end = csv::first_record_end(&block[start..]) + start;
         let Ok(text) = simdutf8::basic::from_utf8(&block[start..end]) else {
-            return Err((ErrorKind::Format, "has a header that is not valid UTF-8; write the file as UTF-8".to_owned()));
+            return Err((ErrorKind::Format, None, "has a header that is not valid UTF-8; write the file as UTF-8".to_owned()));
         };
         let header = csv::header(text.strip_suffix('\n').unwrap_or(text));
         let checked = match &self.columns {
@@ -195,7 +200,7 @@ impl TextInput {
             (_, Err(e)) => Err(e),
             (None, Ok(())) => Ok(Vec::new()),
         };
-        open.shape = Some(Arc::new(Shape { slots: slots.map_err(|e| (e.kind, e.message))? }));
+        open.shape = Some(Arc::new(Shape { slots: slots.map_err(|e| (e.kind, None, e.message))? }));
         if self.header.is_empty() {
             self.header = header;
         }
