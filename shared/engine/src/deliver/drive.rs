@@ -3,7 +3,7 @@
 //! The only place that waits. Nothing is spawned: dropping the future stops everything at once, as a crash would.
 
 use super::attach::Attachments;
-use super::log::{self, Batch, Book, Log};
+use super::log::{self, Batch, Book, Log, Origin};
 use super::order::{self, Order};
 use super::owner::{self, Beat, Claim, Owned, Ownership};
 use super::{Ports, Watch};
@@ -89,6 +89,9 @@ struct Answer {
     shown: LoggedRequest,
     rows: u64,
 }
+
+/// Work that goes on beside the sending.
+type Pending<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
 
 enum Event {
     Answered(Box<Answer>),
@@ -185,8 +188,8 @@ impl<'a, S: Store, O: Objects, T: Transport, C: Clock> Worker<'a, S, O, T, C> {
         let mut stop = pin!(stop);
         let mut stopped = false;
         let mut in_flight = FuturesUnordered::new();
-        let mut recording: Option<Pin<Box<dyn Future<Output = (Result<(), PortError>, Batch)> + 'a>>> = None;
-        let mut beating: Option<Pin<Box<dyn Future<Output = (Beat, Now)> + 'a>>> = None;
+        let mut recording: Option<Pending<'a, (Result<(), PortError>, Batch)>> = None;
+        let mut beating: Option<Pending<'a, (Beat, Now)>> = None;
         self.look().await?;
         loop {
             self.top_up().await?;
@@ -244,15 +247,15 @@ impl<'a, S: Store, O: Objects, T: Transport, C: Clock> Worker<'a, S, O, T, C> {
             let wake = [wake, due].into_iter().flatten().min().unwrap_or(now.mono + 1_000_000);
             let mut sleep = pin!(clock.sleep_until(wake));
             let event = std::future::poll_fn(|context| {
-                if let Some(future) = &mut recording {
-                    if let Poll::Ready((result, batch)) = future.as_mut().poll(context) {
-                        return Poll::Ready(Event::Recorded(result, batch));
-                    }
+                if let Some(future) = &mut recording
+                    && let Poll::Ready((result, batch)) = future.as_mut().poll(context)
+                {
+                    return Poll::Ready(Event::Recorded(result, batch));
                 }
-                if let Some(future) = &mut beating {
-                    if let Poll::Ready((beat, begun)) = future.as_mut().poll(context) {
-                        return Poll::Ready(Event::Beaten(beat, begun));
-                    }
+                if let Some(future) = &mut beating
+                    && let Poll::Ready((beat, begun)) = future.as_mut().poll(context)
+                {
+                    return Poll::Ready(Event::Beaten(beat, begun));
                 }
                 if let Poll::Ready(Some(answer)) = in_flight.poll_next_unpin(context) {
                     return Poll::Ready(Event::Answered(Box::new(answer)));
@@ -385,18 +388,24 @@ impl<'a, S: Store, O: Objects, T: Transport, C: Clock> Worker<'a, S, O, T, C> {
                 let body = body.map(|body| self.attachments.shown_text(&body));
                 let request = LoggedRequest { method, url: String::new(), headers: Vec::new(), body };
                 let number = record.number;
-                self.log.add(candidate.slot, &parcel, &context.export, Class::RenderError, record, now.mono, |page| {
-                    let error = Some(Cow::Borrowed(reason.as_str()));
-                    let line = Line {
-                        parcel: parcel.number,
-                        index: candidate.index,
-                        number,
-                        request: Cow::Borrowed(&request),
-                        response: None,
-                        error,
-                    };
-                    page::append(page, &line);
-                });
+                self.log.add(
+                    Origin { slot: candidate.slot, parcel: &parcel, export: &context.export },
+                    Class::RenderError,
+                    record,
+                    now.mono,
+                    |page| {
+                        let error = Some(Cow::Borrowed(reason.as_str()));
+                        let line = Line {
+                            parcel: parcel.number,
+                            index: candidate.index,
+                            number,
+                            request: Cow::Borrowed(&request),
+                            response: None,
+                            error,
+                        };
+                        page::append(page, &line);
+                    },
+                );
                 self.watch.attempted(&parcel.run, Class::RenderError, unsent.len() as u64, true, Some(&reason));
                 self.note_unsent(candidate, &parcel, &context.export, unsent, now);
                 self.after(candidate.slot);
@@ -410,7 +419,7 @@ impl<'a, S: Store, O: Objects, T: Transport, C: Clock> Worker<'a, S, O, T, C> {
             .into_iter()
             .map(|(row, why)| UnsentRow { index: candidate.index, row, reason: self.attachments.shown_text(&why.reason) })
             .collect();
-        self.log.add_unsent(candidate.slot, parcel, export, rows, now.mono);
+        self.log.add_unsent(Origin { slot: candidate.slot, parcel, export }, rows, now.mono);
     }
 
     fn answered(&mut self, answer: Answer, chance: f64) {
@@ -434,7 +443,7 @@ impl<'a, S: Store, O: Objects, T: Transport, C: Clock> Worker<'a, S, O, T, C> {
             Exchange::Response(response) => Some(self.attachments.shown_response(response)),
             Exchange::Failure { .. } => None,
         };
-        self.log.add(candidate.slot, &parcel, &context.export, verdict.class, record, now.mono, |page| {
+        self.log.add(Origin { slot: candidate.slot, parcel: &parcel, export: &context.export }, verdict.class, record, now.mono, |page| {
             let line = Line {
                 parcel: parcel.number,
                 index: candidate.index,
@@ -497,7 +506,7 @@ impl<'a, S: Store, O: Objects, T: Transport, C: Clock> Worker<'a, S, O, T, C> {
         Ok(())
     }
 
-    fn beat(&mut self, begun: Now) -> Pin<Box<dyn Future<Output = (Beat, Now)> + 'a>> {
+    fn beat(&mut self, begun: Now) -> Pending<'a, (Beat, Now)> {
         let (timeout, paused) = (self.pump.timeout(), self.pump.paused_until());
         let tokens = self.pump.document(begun, timeout, paused, false);
         let (store, lane, version, canary) = (self.ports.store, self.job.lane, self.version, self.job.canary);

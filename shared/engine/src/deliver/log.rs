@@ -30,6 +30,17 @@ struct Lot {
     page: Vec<u8>,
 }
 
+/// Which parcel something happened to.
+#[derive(Clone, Copy, Debug)]
+pub struct Origin<'a> {
+    /// Its place in the pump.
+    pub slot: Slot,
+    /// The parcel.
+    pub parcel: &'a Parcel,
+    /// Its run's export.
+    pub export: &'a str,
+}
+
 /// What is not recorded yet.
 #[derive(Debug)]
 pub struct Log {
@@ -67,17 +78,8 @@ impl Log {
     }
 
     /// Takes an attempt. `line` appends what went over the wire to the page.
-    pub fn add(
-        &mut self,
-        slot: Slot,
-        parcel: &Parcel,
-        export: &str,
-        class: Class,
-        record: AttemptRecord,
-        mono: u64,
-        line: impl FnOnce(&mut Vec<u8>),
-    ) {
-        let lot = self.lot(slot, parcel, export, class);
+    pub fn add(&mut self, origin: Origin, class: Class, record: AttemptRecord, mono: u64, line: impl FnOnce(&mut Vec<u8>)) {
+        let lot = self.lot(origin, class);
         lot.attempts.push(record);
         line(&mut lot.page);
         self.count += 1;
@@ -85,12 +87,12 @@ impl Log {
     }
 
     /// Takes rows that were not sent.
-    pub fn add_unsent(&mut self, slot: Slot, parcel: &Parcel, export: &str, rows: Vec<UnsentRow>, mono: u64) {
-        self.lot(slot, parcel, export, Class::RenderError).unsent.extend(rows);
+    pub fn add_unsent(&mut self, origin: Origin, rows: Vec<UnsentRow>, mono: u64) {
+        self.lot(origin, Class::RenderError).unsent.extend(rows);
         self.since.get_or_insert(mono);
     }
 
-    fn lot(&mut self, slot: Slot, parcel: &Parcel, export: &str, class: Class) -> &mut Lot {
+    fn lot(&mut self, Origin { slot, parcel, export }: Origin, class: Class) -> &mut Lot {
         self.lots.entry((slot, class)).or_insert_with(|| Lot {
             run: parcel.run.clone(),
             parcel: parcel.number,
@@ -108,11 +110,6 @@ impl Log {
     pub fn due(&self) -> Option<u64> {
         let since = self.since?;
         Some(if self.count >= RECORD_AT { since } else { since + RECORD_WITHIN })
-    }
-
-    /// Whether anything of a parcel waits to be recorded.
-    pub fn holds(&self, slot: Slot) -> bool {
-        self.lots.range((slot, Class::Success)..=(slot, Class::ResponseError)).next().is_some()
     }
 
     /// Takes all that waits, as it will be written.

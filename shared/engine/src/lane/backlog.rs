@@ -59,7 +59,7 @@ pub async fn read<S: Store>(store: &S, lane: &LaneName, now: u64) -> Result<Vec<
     let mut parcels = Vec::new();
     let mut from = "due#".to_string();
     loop {
-        let page = store.list(&lane.partition(), &from..&"due$".to_string(), PAGE, now).await?;
+        let page = store.list(&lane.partition(), from.as_str().."due$", PAGE, now).await?;
         let last = page.last().map(|stored| stored.key.sort.clone());
         let full = page.len() == PAGE;
         for stored in page {

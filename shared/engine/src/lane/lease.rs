@@ -138,11 +138,6 @@ impl Lease {
     pub fn allows_recording(&self, now: Now) -> bool {
         self.canary == Some(Canary::NoFence) || (now.wall < self.until.wall && now.mono < self.until.mono)
     }
-
-    /// Whether the fence is up at all (a planted bug takes it down).
-    pub fn is_fenced(&self) -> bool {
-        self.canary != Some(Canary::NoFence)
-    }
 }
 
 fn end(now: Now) -> Now {

@@ -251,10 +251,10 @@ impl Pump {
         if let (true, Some(probe)) = (self.circuit.is_open(), self.probe) {
             return Some(probe);
         }
-        if let Some((due, candidate)) = self.retries.first() {
-            if *due <= now.mono {
-                return Some(*candidate);
-            }
+        if let Some((due, candidate)) = self.retries.first()
+            && *due <= now.mono
+        {
+            return Some(*candidate);
         }
         while let Some((_, slots)) = self.turns.front_mut() {
             while let Some(slot) = slots.front().copied() {
@@ -478,11 +478,6 @@ impl Pump {
     /// How long the next attempt of any delivery is away, if none is due and none on its way.
     pub fn next_retry(&self) -> Option<u64> {
         self.retries.first().map(|(due, _)| *due)
-    }
-
-    /// How many deliveries wait for a retry.
-    pub fn waiting(&self) -> usize {
-        self.retries.len()
     }
 }
 

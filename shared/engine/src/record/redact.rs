@@ -156,7 +156,13 @@ mod tests {
     #[test]
     fn a_secret_is_found_however_a_library_escapes_it() {
         let redactor = Redactor::new(["Tök&n/<1>!"]);
-        for text in ["T\\u00f6k&n/<1>!", "T\\u00f6k\\u0026n/\\u003c1\\u003e!", "Tök&amp;n/&lt;1&gt;!", "T%c3%b6k%26n%2f%3c1%3e%21", "T%C3%B6k%26n%2F%3C1%3E!"] {
+        for text in [
+            "T\\u00f6k&n/<1>!",
+            "T\\u00f6k\\u0026n/\\u003c1\\u003e!",
+            "Tök&amp;n/&lt;1&gt;!",
+            "T%c3%b6k%26n%2f%3c1%3e%21",
+            "T%C3%B6k%26n%2F%3C1%3E!",
+        ] {
             assert_eq!(redactor.text(text), REDACTED, "{text}");
         }
     }

@@ -48,6 +48,7 @@ pub async fn unclaim<S: Store>(store: &S, organization: &Name, export: &Name, ru
 }
 
 /// Puts a planned run to work: `file` holds its rows and goes into the object store.
+#[allow(clippy::too_many_arguments, reason = "each is one thing that the caller has at hand")]
 pub async fn begin<S: Store, O: Objects>(
     store: &S,
     objects: &O,
