@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! planning snapshot ROWS SNAPSHOT [--key COLUMN]     writes the snapshot as a first, complete run would leave it
-//! planning diff ROWS SNAPSHOT OUT [--key COLUMN]     compares, and prints counts, wall time and peak memory as JSON
+//! planning diff ROWS SNAPSHOT OUT [--key COLUMN]     compares, and prints counts, wall time and peak memory as JSON;
+//!                                                    found_s, spooled_s: seconds until the diff is known, until the first removed row
 //! ```
 //!
 //! It is a measuring tool beside `benches/planning.py`; nothing else uses it.
@@ -56,7 +57,9 @@ fn request(rows: &str, snapshot: Vec<PathBuf>, options: &[(String, String)]) -> 
         want_previous: option("previous").is_some(),
         resend_all: false,
         scratch: std::env::temp_dir(),
-        threads: option("threads").and_then(|t| t.parse().ok()).unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)),
+        threads: option("threads")
+            .and_then(|t| t.parse().ok())
+            .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)),
         spool_memory: 8 << 20,
     }
 }
@@ -88,16 +91,21 @@ fn compare(rows: &str, snapshot: &Path, out: &str, options: &[(String, String)])
     let diff = rows::diff(&request(rows, vec![snapshot.to_owned()], options), &|_, _| {})?;
     let found_s = start.elapsed().as_secs_f64();
     let mut out = BufWriter::with_capacity(1 << 20, File::create(out)?);
-    let names: Vec<String> = diff.field_names.iter().map(|n| serde_json::Value::from(n.as_str()).to_string()).collect();
+    let names: Vec<String> = diff.field_names.iter().map(|n| format!(",{}:", serde_json::Value::from(n.as_str()))).collect();
     let mut lines = 0_u64;
+    let mut spooled_s = None;
     for change in diff.changes {
-        write_line(&change?, &names, &mut out)?;
+        let change = change?;
+        if change.kind == ChangeKind::Removed {
+            spooled_s.get_or_insert_with(|| start.elapsed().as_secs_f64());
+        }
+        write_line(&change, &names, &mut out)?;
         lines += 1;
     }
     out.flush()?;
     Ok(serde_json::json!({
         "rows": diff.rows, "unchanged": diff.unchanged, "added": diff.added, "changed": diff.changed, "removed": diff.removed,
-        "invalid": diff.invalid_rows, "lines": lines, "found_s": found_s,
+        "invalid": diff.invalid_rows, "lines": lines, "found_s": found_s, "spooled_s": spooled_s,
     }))
 }
 
@@ -107,9 +115,11 @@ fn write_line(change: &Change, names: &[String], out: &mut impl Write) -> Result
         ChangeKind::Changed => "changed",
         ChangeKind::Removed => "removed",
     };
-    write!(out, "{{\"op\":\"{kind}\"")?;
+    out.write_all(b"{\"op\":\"")?;
+    out.write_all(kind.as_bytes())?;
+    out.write_all(b"\"")?;
     for (name, value) in names.iter().zip(&change.fields) {
-        write!(out, ",{name}:")?;
+        out.write_all(name.as_bytes())?;
         serde_json::to_writer(&mut *out, value)?;
     }
     out.write_all(b"}\n")?;

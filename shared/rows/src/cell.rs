@@ -258,7 +258,8 @@ mod tests {
 
     #[test]
     fn values_of_different_types_hash_differently() {
-        let all = [json!(null), json!(""), json!("1"), json!(1), json!(true), json!([1]), json!({"1": 1}), json!([null]), json!([]), json!({})];
+        let all =
+            [json!(null), json!(""), json!("1"), json!(1), json!(true), json!([1]), json!({"1": 1}), json!([null]), json!([]), json!({})];
         for (i, a) in all.iter().enumerate() {
             for b in &all[i + 1..] {
                 assert_ne!(canonical(a.clone()), canonical(b.clone()), "{a} and {b}");
@@ -275,7 +276,17 @@ mod tests {
 
     #[test]
     fn every_kind_of_cell_survives_the_spool() {
-        for v in [json!(null), json!("é\n"), json!(-5), json!(u64::MAX), json!(0.1), json!(1.0), json!(true), json!(false), json!({"a": [1, null]})] {
+        for v in [
+            json!(null),
+            json!("é\n"),
+            json!(-5),
+            json!(u64::MAX),
+            json!(0.1),
+            json!(1.0),
+            json!(true),
+            json!(false),
+            json!({"a": [1, null]}),
+        ] {
             let mut bytes = Vec::new();
             Cell::of(v.clone()).encode(&mut bytes);
             let mut rest = bytes.as_slice();

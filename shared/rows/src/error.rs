@@ -74,3 +74,17 @@ pub(crate) struct Fault {
     pub at: Option<(u32, u32)>,
     pub message: String,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_told_from_other_trouble() {
+        let of = |kind: io::ErrorKind| SourceError::io(Path::new("/data"), "be written", &kind.into());
+        assert_eq!(of(io::ErrorKind::StorageFull).kind, ErrorKind::Full);
+        assert_eq!(of(io::ErrorKind::QuotaExceeded).kind, ErrorKind::Full);
+        assert_eq!(of(io::ErrorKind::NotFound).to_string(), "/data: does not exist");
+        assert_eq!(of(io::ErrorKind::PermissionDenied).to_string(), "/data: cannot be written: permission denied");
+    }
+}

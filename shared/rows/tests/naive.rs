@@ -37,7 +37,11 @@ fn story(files: usize) -> impl Strategy<Value = Story> {
 }
 
 fn fields(key: usize, version: u8) -> Fields {
-    vec![json!(format!("k{key}")), json!(format!("v,\"{version}\"\nß")), if version == 0 { Value::Null } else { json!(version.to_string()) }]
+    vec![
+        json!(format!("k{key}")),
+        json!(format!("v,\"{version}\"\nß")),
+        if version == 0 { Value::Null } else { json!(version.to_string()) },
+    ]
 }
 
 fn has_delivered(state: EntryState) -> bool {
@@ -66,10 +70,8 @@ fn entry(key: usize, of: (EntryState, u8, bool, bool), hash: &dyn Fn(&Fields) ->
 fn merge(entries: &[Entry]) -> Option<Entry> {
     let mut newest = entries.last()?.clone();
     let inherits = |e: &Entry| {
-        matches!(
-            e.state,
-            EntryState::UncertainChange | EntryState::UncertainRemove | EntryState::GivenUpChange | EntryState::GivenUpRemove
-        ) && e.fields.is_none()
+        matches!(e.state, EntryState::UncertainChange | EntryState::UncertainRemove | EntryState::GivenUpChange | EntryState::GivenUpRemove)
+            && e.fields.is_none()
     };
     let mut older = entries.iter().rev();
     let mut at = older.next()?;

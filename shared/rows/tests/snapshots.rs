@@ -20,7 +20,10 @@ fn added_changed_and_removed_rows_are_told_apart() {
     let mut wanted = Wanted::of(&bench.put("b.csv", "id,v\ncomes,1\nchanges,2\nstays,1\n")).against(&[snapshot]);
     wanted.want_previous = true;
     let (diff, changes) = bench.diff(&wanted);
-    assert_eq!(kinds(&changes), [("changes".into(), ChangeKind::Changed), ("comes".into(), ChangeKind::Added), ("goes".into(), ChangeKind::Removed)]);
+    assert_eq!(
+        kinds(&changes),
+        [("changes".into(), ChangeKind::Changed), ("comes".into(), ChangeKind::Added), ("goes".into(), ChangeKind::Removed)]
+    );
     assert_eq!((diff.unchanged, diff.snapshot_rows), (1, 3));
     assert_eq!(changes[1].before.as_ref().unwrap().fields, Some(vec![json!("changes"), json!("1")]));
     assert_eq!(changes[2].fields, [json!("goes"), json!("1")]);
@@ -34,7 +37,10 @@ fn a_full_run_sends_all_present_rows_as_added_and_still_removes() {
     let mut wanted = Wanted::of(&bench.put("b.csv", "id,v\nstays,1\ncomes,1\n")).against(&[snapshot]);
     wanted.resend_all = true;
     let (diff, changes) = bench.diff(&wanted);
-    assert_eq!(kinds(&changes), [("comes".into(), ChangeKind::Added), ("goes".into(), ChangeKind::Removed), ("stays".into(), ChangeKind::Added)]);
+    assert_eq!(
+        kinds(&changes),
+        [("comes".into(), ChangeKind::Added), ("goes".into(), ChangeKind::Removed), ("stays".into(), ChangeKind::Added)]
+    );
     assert_eq!((diff.added, diff.removed, diff.unchanged), (2, 1, 0));
     assert_eq!(changes[0].before.as_ref().unwrap().row_hash, changes[0].row_hash);
 }
@@ -101,7 +107,11 @@ fn a_given_up_addition_is_removed_only_if_it_may_have_arrived() {
     let (diff, changes) = bench.diff(&Wanted::of(&bench.put("a.csv", "id,v\nsurely not,1\nperhaps,1\n")));
     let rows = changes.into_iter().map(|c| {
         let uncertain = (c.key == "perhaps").then(|| c.fields.clone());
-        DeltaRow { key_hash: c.key_hash, key: c.key, entry: Entry { state: EntryState::GivenUpAdd, row_hash: c.row_hash, fields: None, uncertain } }
+        DeltaRow {
+            key_hash: c.key_hash,
+            key: c.key,
+            entry: Entry { state: EntryState::GivenUpAdd, row_hash: c.row_hash, fields: None, uncertain },
+        }
     });
     let snapshot = bench.path("s");
     rows::write_delta(rows, &diff.field_names, &snapshot, bench.scratch()).unwrap();

@@ -30,7 +30,7 @@ fn a_text_file_cut_anywhere_is_an_error_or_ends_with_a_complete_record() {
                     let records = if name == "a.csv" {
                         csv::Reader::from_reader(left.as_bytes()).records().collect::<Result<Vec<_>, _>>().unwrap().len()
                     } else {
-                        left.lines().map(|l| serde_json::from_str::<serde_json::Value>(l).unwrap()).count()
+                        left.lines().filter(|l| serde_json::from_str::<serde_json::Value>(l).is_ok()).count()
                     };
                     assert_eq!(changes.len(), records, "{left:?}");
                 }
@@ -130,7 +130,11 @@ fn a_file_that_changes_while_it_is_read_is_an_error() {
 fn a_row_without_end_is_refused_instead_of_held_in_memory() {
     let bench = Bench::new();
     let long = "x".repeat(17 << 20);
-    for (name, text) in [("a.csv", format!("id,v\n1,{long}\n")), ("b.csv", format!("id,v\n1,\"{long}\n")), ("c.ndjson", format!("{{\"id\":1,\"v\":\"{long}\"}}\n"))] {
+    for (name, text) in [
+        ("a.csv", format!("id,v\n1,{long}\n")),
+        ("b.csv", format!("id,v\n1,\"{long}\n")),
+        ("c.ndjson", format!("{{\"id\":1,\"v\":\"{long}\"}}\n")),
+    ] {
         let e = error(&bench, &bench.put(name, text));
         assert!(matches!(e.kind, ErrorKind::Format | ErrorKind::Torn), "{name}: {e}");
     }

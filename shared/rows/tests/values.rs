@@ -48,7 +48,10 @@ fn a_key_is_the_same_key_in_every_format() {
     let (diff, changes) = bench.diff(&Wanted::of(&ndjson).fields(&[("name", "name")]).against(std::slice::from_ref(&csv)));
     assert_eq!((diff.added, diff.removed), (0, 0));
     assert!(changes.iter().all(|c| c.kind == ChangeKind::Changed), "the id is a field of the snapshot, so the hashes differ");
-    let batch = RecordBatch::try_from_iter([("id", Arc::new(Int64Array::from(vec![2, 1])) as ArrayRef), ("name", Arc::new(StringArray::from(vec!["Bo", "Ana"])))]);
+    let batch = RecordBatch::try_from_iter([
+        ("id", Arc::new(Int64Array::from(vec![2, 1])) as ArrayRef),
+        ("name", Arc::new(StringArray::from(vec!["Bo", "Ana"]))),
+    ]);
     let parquet = bench.put_parquet("a.parquet", &batch.unwrap());
     let snapshot = bench.deliver(&Wanted::of(&ndjson), "two.snapshot");
     let (diff, _) = bench.diff(&Wanted::of(&parquet).against(&[snapshot]));
@@ -93,7 +96,8 @@ fn an_ignored_column_is_sent_but_its_change_is_none() {
 #[test]
 fn only_mapped_fields_are_read_and_they_have_their_own_names_and_order() {
     let bench = Bench::new();
-    for (name, content) in [("a.csv", "x,email_address,id\n1,e,7\n"), ("a.ndjson", "{\"x\":\"1\",\"email_address\":\"e\",\"id\":\"7\"}\n")] {
+    for (name, content) in [("a.csv", "x,email_address,id\n1,e,7\n"), ("a.ndjson", "{\"x\":\"1\",\"email_address\":\"e\",\"id\":\"7\"}\n")]
+    {
         let wanted = Wanted::of(&bench.put(name, content)).fields(&[("email_address", "email"), ("id", "id")]);
         let (diff, changes) = bench.diff(&wanted);
         assert_eq!(&*diff.field_names, ["email", "id"]);
@@ -180,7 +184,10 @@ fn rows_whose_key_cannot_be_read_are_invalid_and_hold_removals() {
 #[test]
 fn an_invalid_row_whose_key_can_be_read_holds_its_key_alone() {
     let bench = Bench::new();
-    let snapshot = bench.deliver(&Wanted::of(&bench.put("a.ndjson", "{\"id\":1,\"v\":1}\n{\"id\":2,\"v\":1}\n{\"id\":3,\"v\":1}\n{\"id\":4,\"v\":1}\n")), "s");
+    let snapshot = bench.deliver(
+        &Wanted::of(&bench.put("a.ndjson", "{\"id\":1,\"v\":1}\n{\"id\":2,\"v\":1}\n{\"id\":3,\"v\":1}\n{\"id\":4,\"v\":1}\n")),
+        "s",
+    );
     let path = bench.put(
         "b.ndjson",
         "{\"id\":1,\"v\":99999999999999999999}\n{\"id\":2,\"v\":1,\"v\":2}\n{\"v\":{\"a\":1,\"a\":2},\"id\":3}\n{\"id\":5,\"v\":\"\\ud800\"}\n{\"id\":6,\"v\":1e400}\n{\"id\":7,\"v\":[18446744073709551616]}\n",
@@ -214,7 +221,11 @@ fn a_key_that_stands_twice_makes_all_its_rows_invalid() {
     let (diff, _) = bench.diff(&Wanted::of(&bench.put("b.csv", orders[0])).against(&[snapshot]));
     let first = &diff.invalid[0];
     assert!(first.place.ends_with("b.csv line 2"), "{}", first.place);
-    assert!(first.reason.starts_with("its key stands 2 times in the source; also: ") && first.reason.ends_with("b.csv line 5"), "{}", first.reason);
+    assert!(
+        first.reason.starts_with("its key stands 2 times in the source; also: ") && first.reason.ends_with("b.csv line 5"),
+        "{}",
+        first.reason
+    );
 }
 
 #[test]
@@ -316,7 +327,9 @@ fn the_checksum_does_not_depend_on_order_or_threads_but_on_every_value() {
 fn a_sample_shows_the_first_valid_rows_as_they_would_be_sent() {
     let bench = Bench::new();
     let mapping = [rows::FieldMapping { from: "v".into(), to: "value".into() }];
-    for (name, content) in [("a.csv", "id,v\n,1\n1,x\n2,y\n3,z\n"), ("a.ndjson", "{\"id\":null}\n{\"id\":\"1\",\"v\":\"x\"}\n{\"id\":\"2\",\"v\":\"y\"}\n")] {
+    for (name, content) in
+        [("a.csv", "id,v\n,1\n1,x\n2,y\n3,z\n"), ("a.ndjson", "{\"id\":null}\n{\"id\":\"1\",\"v\":\"x\"}\n{\"id\":\"2\",\"v\":\"y\"}\n")]
+    {
         let source = rows::FileSource { path: bench.put(name, content), format: None };
         let key = ["id".to_owned()];
         let sample = rows::sample(&source, &key, &mapping, 2).unwrap();

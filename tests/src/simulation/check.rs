@@ -10,8 +10,8 @@ use engine::model::change::{DeltaRow, EntryState};
 use engine::plan::block;
 use engine::port::{Objects, Store};
 use engine::record::segment::{AttemptRecord, Segment};
-use engine::run::document::{RowCounts, Run, Status};
-use engine::run::progress;
+use engine::run::document::{DeliveryCounts, RowCounts, Run, Status};
+use engine::run::{progress, state};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::Cursor;
 use std::rc::Rc;
@@ -48,67 +48,78 @@ async fn read_log(simulation: &Simulation, run: &str) -> Log {
     log
 }
 
+/// What the rows of a run came to, by the log alone.
+#[derive(Default)]
+struct Tally {
+    counts: RowCounts,
+    succeeded: u64,
+    failed: u64,
+    /// What the snapshot should say of each row from now on, if anything new.
+    remembered: BTreeMap<String, Option<EntryState>>,
+}
+
 /// Checks a run that was just finished: I2, I3 and I13.
 pub(super) async fn check_run(simulation: &Rc<Simulation>, planned: &Planned, run: &Run, delta: &[DeltaRow]) {
-    let world = &simulation.world;
-    let id = &planned.run;
+    let (world, id) = (&simulation.world, &planned.run);
     let log = read_log(simulation, id).await;
-    let rows = simulation.objects.get(&run.object, None).await.expect("memory does not fail");
-    let directory = block::read_directory(&mut Cursor::new(&rows)).expect("a plan has a directory");
+    let plan = simulation.objects.get(&run.object, None).await.expect("memory does not fail");
     let done = progress::read(&simulation.documents, &simulation.lane, id, 0).await.expect("memory does not fail");
     if !done.is_some_and(|(progress, _)| progress.is_complete()) {
         world.violated(|| format!("I2: {id} was finished before its parcels were done"));
     }
-    let mut counts = RowCounts::default();
-    let mut deliveries = (0, 0);
-    let mut planned_rows = BTreeSet::new();
-    let mut expected: BTreeMap<String, Option<EntryState>> = BTreeMap::new();
-    let accepted = simulation.receiver.accepted.borrow();
-    for place in &directory.parcels {
-        let bytes = &rows[place.offset as usize..(place.offset + place.length) as usize];
-        for (index, rows) in block::unpack(bytes).expect("a parcel unpacks").into_iter().enumerate() {
-            let logged = log.by_delivery.get(&(place.number, index as u32)).map(Vec::as_slice).unwrap_or_default();
-            let delivery = delivery_id(id, place.number, index as u32);
-            let end = terminal_state(simulation, &delivery, logged, place.action);
-            match end {
-                Terminal::Delivered => deliveries.0 += 1,
-                _ => deliveries.1 += 1,
-            }
-            for row in rows {
-                match end {
-                    Terminal::Delivered => {
-                        counts.delivered += 1;
-                        // I3: delivered only if the receiver said so, of a request with this row.
-                        if !accepted.get(&delivery).is_some_and(|keys| keys.contains(&row.key)) {
-                            world.violated(|| format!("I3: {} of {delivery} counts as delivered, but was never accepted", row.key));
-                        }
-                    }
-                    Terminal::Rejected(_) => counts.rejected += 1,
-                    Terminal::Failed(_) | Terminal::Nothing => counts.pending += 1,
-                }
-                expected.insert(row.key.clone(), end.remembered(place.action));
-                if !planned_rows.insert(row.key) {
-                    world.violated(|| format!("I2: a row of {delivery} was planned twice"));
-                }
-            }
-        }
+    let tally = tally(simulation, id, &log, &plan);
+    let counts = tally.counts;
+    if tally.remembered.len() != planned.changes.len() {
+        world.violated(|| format!("I2: {id} has {} rows of {} changes in its plan", tally.remembered.len(), planned.changes.len()));
     }
-    let changes: BTreeSet<String> = planned.changes.iter().map(|change| change.key.clone()).collect();
-    if planned_rows != changes {
-        world.violated(|| format!("I2: {id} has {} rows of {} changes in its plan", planned_rows.len(), changes.len()));
-    }
-    if run.rows != counts || run.rows.delivered + run.rows.rejected + run.rows.pending != run.totals.rows() {
+    if run.rows != counts || counts.delivered + counts.rejected + counts.pending != run.totals.rows() {
         world.violated(|| format!("I2: {id} counts {:?}, its log says {counts:?}, of {} rows", run.rows, run.totals.rows()));
     }
-    if (run.deliveries.succeeded, run.deliveries.failed) != deliveries || run.attempts != log.attempts {
+    let DeliveryCounts { succeeded, failed } = run.deliveries;
+    if (succeeded, failed) != (tally.succeeded, tally.failed) || run.attempts != log.attempts {
         world.violated(|| format!("I2: {id} counts {:?} and {} attempts, its log says otherwise", run.deliveries, run.attempts));
     }
     let whole = counts.rejected + counts.pending == 0;
     if (run.status == Status::Succeeded) != whole || !matches!(run.status, Status::Succeeded | Status::CompletedWithErrors) {
         world.violated(|| format!("I2: {id} is {:?} with {counts:?}", run.status));
     }
-    check_delta(simulation, planned, delta, &expected);
+    check_delta(simulation, planned, delta, &tally.remembered);
     check_log(simulation, id, &log);
+    check_state(simulation, planned).await;
+}
+
+fn tally(simulation: &Simulation, id: &str, log: &Log, plan: &[u8]) -> Tally {
+    let world = &simulation.world;
+    let directory = block::read_directory(&mut Cursor::new(plan)).expect("a plan has a directory");
+    let accepted = simulation.receiver.accepted.borrow();
+    let mut tally = Tally::default();
+    for place in &directory.parcels {
+        let bytes = &plan[place.offset as usize..(place.offset + place.length) as usize];
+        for (index, rows) in block::unpack(bytes).expect("a parcel unpacks").into_iter().enumerate() {
+            let logged = log.by_delivery.get(&(place.number, index as u32)).map(Vec::as_slice).unwrap_or_default();
+            let delivery = delivery_id(id, place.number, index as u32);
+            let end = terminal_state(simulation, &delivery, logged, place.action);
+            match end {
+                Terminal::Delivered => tally.succeeded += 1,
+                _ => tally.failed += 1,
+            }
+            for row in rows {
+                match end {
+                    Terminal::Delivered => tally.counts.delivered += 1,
+                    Terminal::Rejected(_) => tally.counts.rejected += 1,
+                    Terminal::Failed(_) | Terminal::Nothing => tally.counts.pending += 1,
+                }
+                let was_accepted = accepted.get(&delivery).is_some_and(|keys| keys.contains(&row.key));
+                if end == Terminal::Delivered && !was_accepted {
+                    world.violated(|| format!("I3: {} of {delivery} counts as delivered, but was never accepted", row.key));
+                }
+                if tally.remembered.insert(row.key, end.remembered(place.action)).is_some() {
+                    world.violated(|| format!("I2: a row of {delivery} was planned twice"));
+                }
+            }
+        }
+    }
+    tally
 }
 
 /// Where a delivery ended.
@@ -177,6 +188,25 @@ fn check_delta(simulation: &Simulation, planned: &Planned, delta: &[DeltaRow], e
         let value = change.fields.get(1).and_then(|value| value.as_str()).unwrap_or_default();
         if found.is_some_and(|row| row.entry.state == EntryState::Delivered && row.entry.row_hash != row_hash(value)) {
             world.violated(|| format!("I17: {id} leaves {} with another hash than what was delivered", change.key));
+        }
+    }
+}
+
+/// The export is free again, and its snapshot has the delta once.
+async fn check_state(simulation: &Simulation, planned: &Planned) {
+    let (world, id) = (&simulation.world, &planned.run);
+    let export = simulation.exports.borrow()[planned.export].name.clone();
+    let state = state::read(&simulation.documents, &simulation.lane.organization, &export, 0).await.expect("memory does not fail").state;
+    if let Some(run) = state.current {
+        world.violated(|| format!("I2: {id} has ended, and {run} has its export"));
+    }
+    let files = state.snapshot.unwrap_or_default();
+    if files.iter().filter(|file| file.contains(&format!("/{id}-"))).count() != 1 {
+        world.violated(|| format!("I2: {id} should be once in {files:?}"));
+    }
+    for file in files {
+        if simulation.objects.get(&file, None).await.is_err() {
+            world.violated(|| format!("I2: the snapshot names {file}, which is not there"));
         }
     }
 }

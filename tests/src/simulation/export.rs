@@ -5,10 +5,11 @@ use super::Simulation;
 use super::chance::{Chance, fingerprint};
 use super::host::EPOCH;
 use super::ports::{HostObjects, HostStore};
+use super::world::SECOND;
 use engine::model::change::{Change, ChangeKind, DeltaRow, Entry, EntryState};
 use engine::model::name::Name;
 use engine::plan::cut::{Cutter, Options};
-use engine::run::begin::begin;
+use engine::run::begin::{begin, claim};
 use engine::run::document::{DeliveryCounts, RowCounts, Run, Status};
 use engine::shape::{Compiled, Shape};
 use serde_json::{Value, json};
@@ -175,10 +176,13 @@ pub(super) async fn put_to_work(simulation: &Rc<Simulation>, planned: &Planned) 
     let (bytes, directory, totals) = cutter.finish().expect("writing to memory cannot fail");
     run.parcels = directory.parcels.len() as u32;
     run.totals = totals;
-    let file = simulation.folder.path().join("plan");
-    let file = file.with_file_name(&planned.run);
+    let file = simulation.folder.path().join(&planned.run);
     std::fs::write(&file, bytes).expect("a plan fits into the temporary folder");
     let store = HostStore::new(simulation, None, world.fork());
+    let claimed = claim(&store, &simulation.lane.organization, &run.export, &run.id, 7, wall / SECOND).await;
+    if !matches!(claimed, Ok(Ok(_))) {
+        world.violated(|| format!("{} cannot have its export: {claimed:?}", planned.run));
+    }
     let objects = HostObjects::new(simulation, None, world.fork());
     let begun = begin(&store, &objects, &simulation.lane, &mut run, &shape, &directory, &file, wall).await;
     begun.unwrap_or_else(|error| panic!("{} cannot begin: {error}", planned.run));

@@ -4,6 +4,7 @@ use super::Simulation;
 use super::chance::Chance;
 use super::ports::{HostObjects, HostStore};
 use super::wire::Wire;
+use super::workload::CrashAt;
 use super::world::{SECOND, Sleep, World};
 use engine::deliver::drive::{End, Job, drive};
 use engine::deliver::{Ports, Unwatched};
@@ -70,13 +71,40 @@ pub(super) struct Session {
     pub(super) ended_well: Cell<bool>,
     /// It dies as soon as the poll that is going on is over.
     pub(super) doomed: Cell<bool>,
+    /// Its process is gone, and its connections with it.
+    pub(super) gone: Cell<bool>,
+    /// Its requests that are open at the receiver: each is true once it is closed.
+    pub(super) open: RefCell<Vec<Rc<Cell<bool>>>>,
     /// Nothing may be sent between these true times: the receiver said so, and this session has heard it.
     pub(super) asked_to_wait: Cell<(u64, u64)>,
 }
 
 impl Session {
+    pub(super) fn new(number: u64) -> Session {
+        Session {
+            number,
+            generation: Cell::new(None),
+            returned: RefCell::default(),
+            ended_well: Cell::new(false),
+            doomed: Cell::new(false),
+            gone: Cell::new(false),
+            open: RefCell::default(),
+            asked_to_wait: Cell::new((0, 0)),
+        }
+    }
+
     pub(super) fn owner(&self) -> String {
         format!("session-{}", self.number)
+    }
+
+    /// The operating system closes the connections: what has not arrived never does, what is open ends.
+    fn end_process(&self, simulation: &Simulation) {
+        self.gone.set(true);
+        for closed in self.open.take() {
+            if !closed.replace(true) {
+                simulation.receiver.close();
+            }
+        }
     }
 }
 
@@ -115,6 +143,7 @@ impl Fate {
 struct Mortal<F> {
     living: Option<Pin<Box<F>>>,
     world: Rc<World>,
+    simulation: Rc<Simulation>,
     session: Rc<Session>,
     fate: Fate,
     polls: u64,
@@ -143,15 +172,18 @@ impl<F: Future> Future for Mortal<F> {
             return Poll::Pending;
         }
         this.polls += 1;
+        let polls = this.simulation.polls.get() + 1;
+        this.simulation.polls.set(polls);
+        let doomed = matches!(this.simulation.workload.crash_at, Some(CrashAt::Poll(poll)) if poll == polls);
         let dies = this.fate.dies_at.is_some_and(|at| at <= now) || this.fate.dies_at_poll.is_some_and(|poll| poll <= this.polls);
-        if dies && !this.world.is_calm() {
+        if doomed || dies && !this.world.is_calm() {
             this.world.strikes("death");
             this.living = None;
             return Poll::Ready(None);
         }
         let Some(living) = &mut this.living else { return Poll::Ready(None) };
         let polled = living.as_mut().poll(context);
-        if this.session.doomed.get() {
+        if this.session.doomed.take() {
             this.world.strikes("death at a call");
             this.living = None;
             return Poll::Ready(None);
@@ -160,11 +192,30 @@ impl<F: Future> Future for Mortal<F> {
     }
 }
 
+/// A future with a fate of its own.
+pub(super) async fn mortal<F: Future>(
+    simulation: &Rc<Simulation>,
+    session: &Rc<Session>,
+    chance: &mut Chance,
+    living: F,
+) -> Option<F::Output> {
+    let fate = Fate::draw(simulation, chance);
+    Mortal {
+        living: Some(Box::pin(living)),
+        world: Rc::clone(&simulation.world),
+        simulation: Rc::clone(simulation),
+        session: Rc::clone(session),
+        fate,
+        polls: 0,
+        frozen: None,
+    }
+    .await
+}
+
 /// Works the lane off until all is over, as a sweep does: whenever the bell says that there is work.
 pub(super) async fn live(simulation: Rc<Simulation>, number: u64) {
     let world = &simulation.world;
     let mut chance = world.fork();
-    let faults = &simulation.workload.faults;
     let mut clock = new_clock(&simulation, &mut chance);
     world.sleep(chance.between(0, SECOND)).await;
     while !simulation.over.get() {
@@ -176,6 +227,9 @@ pub(super) async fn live(simulation: Rc<Simulation>, number: u64) {
         let session = simulation.new_session();
         world.note("session begins", number, session.number);
         let ended = one_session(&simulation, &session, &clock, &mut chance).await;
+        if simulation.workload.alone {
+            session.end_process(&simulation);
+        }
         let wait = match ended {
             None => {
                 // A new process: other clocks, too.
@@ -190,6 +244,11 @@ pub(super) async fn live(simulation: Rc<Simulation>, number: u64) {
             }
             Some(Ok(end)) => {
                 session.ended_well.set(end != End::Lost);
+                if end != End::Lost {
+                    // What it was asked to wait for it has written down; clocks differ by up to a second.
+                    let until = session.asked_to_wait.get().1.saturating_sub(SECOND);
+                    simulation.paused_until.set(simulation.paused_until.get().max(until));
+                }
                 world.note("session ends", session.number, (end == End::Lost).into());
                 chance.between(simulation.workload.gap.0, simulation.workload.gap.1)
             }
@@ -199,15 +258,12 @@ pub(super) async fn live(simulation: Rc<Simulation>, number: u64) {
                 chance.between(SECOND / 10, 2 * SECOND)
             }
         };
-        if faults.clock_steps && !world.is_calm() && chance.happens(0.3) {
-            world.strikes("clock step");
-            clock.offset.set(offset(&simulation, &mut chance));
-        }
         world.sleep(wait).await;
     }
 }
 
-fn offset(simulation: &Simulation, chance: &mut Chance) -> i64 {
+/// How far a wall clock is off.
+pub(super) fn offset(simulation: &Simulation, chance: &mut Chance) -> i64 {
     let most = simulation.workload.faults.clock_offset;
     // The ends are what hurts: one clock as early, the next as late as may be.
     match chance.below(4) {
@@ -219,7 +275,9 @@ fn offset(simulation: &Simulation, chance: &mut Chance) -> i64 {
 
 fn new_clock(simulation: &Simulation, chance: &mut Chance) -> HostClock {
     let drift = simulation.workload.faults.drift_ppm;
-    HostClock::new(&simulation.world, offset(simulation, chance), chance.between(0, 2 * drift) as i64 - drift as i64)
+    let clock = HostClock::new(&simulation.world, offset(simulation, chance), chance.between(0, 2 * drift) as i64 - drift as i64);
+    simulation.clocks.borrow_mut().push(Rc::clone(&clock.offset));
+    clock
 }
 
 async fn one_session(
@@ -228,20 +286,15 @@ async fn one_session(
     clock: &HostClock,
     chance: &mut Chance,
 ) -> Option<Result<End, engine::port::PortError>> {
-    let world = Rc::clone(&simulation.world);
-    let fate = Fate::draw(simulation, chance);
     let store = HostStore::new(simulation, Some(session), chance.fork());
     let objects = HostObjects::new(simulation, Some(session), chance.fork());
     let wire = Wire::new(simulation, session, chance.fork());
     let owner = session.owner();
     let life = simulation.workload.life.map(|(from, to)| chance.between(from, to));
-    let stop = {
-        let world = Rc::clone(&world);
-        async move {
-            match life {
-                Some(life) => world.sleep(life).await,
-                None => std::future::pending().await,
-            }
+    let stop = async {
+        match life {
+            Some(life) => simulation.world.sleep(life).await,
+            None => std::future::pending().await,
         }
     };
     let mut jitter = chance.fork();
@@ -250,12 +303,11 @@ async fn one_session(
         lane: &simulation.lane,
         destination: &simulation.destination,
         owner: &owner,
-        predecessor: Predecessor::Unknown,
+        predecessor: if simulation.workload.alone { Predecessor::Dead } else { Predecessor::Unknown },
         ends_when_dead: false,
         retention_seconds: 30 * 24 * 3600,
         canary: simulation.workload.canary,
     };
     let ports = Ports { store: &store, objects: &objects, transport: &wire, clock };
-    let living = Box::pin(drive(ports, job, &Unwatched, &mut jitter, stop));
-    Mortal { living: Some(living), world, session: Rc::clone(session), fate, polls: 0, frozen: None }.await
+    mortal(simulation, session, chance, drive(ports, job, &Unwatched, &mut jitter, stop)).await
 }

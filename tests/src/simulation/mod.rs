@@ -14,20 +14,23 @@ mod wire;
 mod workload;
 mod world;
 
-pub use workload::{CrashAtCall, Faults, ReceiverFaults, Workload};
+pub use workload::{CrashAt, Faults, ReceiverFaults, Workload};
 
 use crate::memory::{MemoryObjects, MemoryStore};
+use chance::Chance;
 use engine::configure;
 use engine::keys::LaneName;
 use engine::lane::bell;
 use engine::model::change::DeltaRow;
 use engine::model::destination::Destination;
-use engine::port::{Objects, PortError};
+use engine::port::PortError;
+use engine::run::document;
 use engine::run::finish::{Because, WriteDelta, finish};
 use engine::run::progress;
 use engine::shape::Shape;
 use export::{Export, Planned};
 use host::{EPOCH, Session};
+use ports::{HostObjects, HostStore};
 use receiver::{Mood, Receiver};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -38,6 +41,33 @@ use world::{SECOND, World};
 /// After the faults of a round have ended, all of it must be done within this time, and as long again for each 500 deliveries
 /// at the slowest limit.
 const ENDS_WITHIN: u64 = 3 * 3600 * SECOND;
+
+/// Every fault that can strike. Those at a place of their own ([`CrashAt`]) are not among them.
+pub const FAULTS: [&str; 23] = [
+    "422",
+    "429",
+    "500 after",
+    "500 before",
+    "clock step",
+    "death",
+    "freeze",
+    "lost packet",
+    "outage with 503",
+    "outage with silence",
+    "patchy writes",
+    "refused call",
+    "refused connection",
+    "refused repeat",
+    "reset after",
+    "reset before",
+    "silence after",
+    "silence before",
+    "slow call",
+    "throttled call",
+    "torn writes",
+    "unheard call",
+    "wire stall",
+];
 
 /// What a seed came to.
 #[derive(Clone, Debug, PartialEq)]
@@ -52,8 +82,10 @@ pub struct Outcome {
     pub sends: u64,
     /// Requests that arrived.
     pub arrivals: u64,
-    /// Calls of the ports.
+    /// Calls of the ports by hosts.
     pub calls: u64,
+    /// Polls of the hosts' futures.
+    pub polls: u64,
     /// Sessions.
     pub sessions: usize,
     /// How long it took, virtual microseconds.
@@ -75,8 +107,13 @@ struct Simulation {
     sessions: RefCell<Vec<Rc<Session>>>,
     generations: Cell<u64>,
     calls: Cell<u64>,
+    polls: Cell<u64>,
     sends: Cell<u64>,
     throttled_until: Cell<u64>,
+    /// Whoever sends must know that nothing may be sent before this time.
+    paused_until: Cell<u64>,
+    /// How far each wall clock is off.
+    clocks: RefCell<Vec<Rc<Cell<i64>>>>,
     over: Cell<bool>,
     folder: tempfile::TempDir,
 }
@@ -101,8 +138,11 @@ impl Simulation {
             sessions: RefCell::default(),
             generations: Cell::new(0),
             calls: Cell::new(0),
+            polls: Cell::new(0),
             sends: Cell::new(0),
             throttled_until: Cell::new(0),
+            paused_until: Cell::new(0),
+            clocks: RefCell::default(),
             over: Cell::new(false),
             folder: tempfile::tempdir().expect("a temporary folder can be made"),
             world,
@@ -110,14 +150,7 @@ impl Simulation {
     }
 
     fn new_session(&self) -> Rc<Session> {
-        let session = Rc::new(Session {
-            number: self.sessions.borrow().len() as u64 + 1,
-            generation: Cell::new(None),
-            returned: RefCell::default(),
-            ended_well: Cell::new(false),
-            doomed: Cell::new(false),
-            asked_to_wait: Cell::new((0, 0)),
-        });
+        let session = Rc::new(Session::new(self.sessions.borrow().len() as u64 + 1));
         self.sessions.borrow_mut().push(Rc::clone(&session));
         session
     }
@@ -155,21 +188,27 @@ pub fn run(workload: &Workload, seed: u64, told: bool) -> Outcome {
         sends: simulation.sends.get(),
         arrivals: simulation.receiver.arrivals.get(),
         calls: simulation.calls.get(),
+        polls: simulation.polls.get(),
         sessions: simulation.sessions.borrow().len(),
         took: world.now(),
         most_open: simulation.receiver.most_open.get(),
     }
 }
 
-/// Throttling and outages, which come and go.
+/// Throttling and outages, which come and go, and clocks that are set.
 async fn troubles(simulation: Rc<Simulation>) {
     let world = &simulation.world;
     let mut chance = world.fork();
     let faults = &simulation.workload.faults;
     while !simulation.over.get() {
-        world.sleep(chance.about(60 * SECOND) + SECOND).await;
+        world.sleep(chance.about(40 * SECOND) + SECOND).await;
         if world.is_calm() {
             continue;
+        }
+        if faults.clock_steps {
+            world.strikes("clock step");
+            let clocks = simulation.clocks.borrow();
+            clocks.iter().for_each(|clock| clock.set(host::offset(&simulation, &mut chance)));
         }
         if faults.throttles && chance.happens(0.5) {
             simulation.throttled_until.set(world.now() + chance.between(SECOND, 40 * SECOND));
@@ -199,7 +238,7 @@ async fn rounds(simulation: Rc<Simulation>) {
         world.set_calm(last && simulation.workload.rounds > 1);
         let planned: Vec<Planned> = plan(&simulation, round);
         for planned in &planned {
-            let wait = if chance.happens(0.5) { 0 } else { chance.between(0, 40 * SECOND) };
+            let wait = if chance.happens(0.5) { 0 } else { chance.between(0, simulation.workload.begins_within) };
             world.sleep(wait).await;
             export::put_to_work(&simulation, planned).await;
         }
@@ -210,10 +249,10 @@ async fn rounds(simulation: Rc<Simulation>) {
         if !delivered(&simulation, &planned).await {
             return;
         }
-        world.set_calm(true);
         for planned in &planned {
             finish_run(&simulation, planned).await;
         }
+        world.set_calm(true);
     }
     simulation.over.set(true);
     check::check_receiver(&simulation);
@@ -261,26 +300,54 @@ async fn delivered(simulation: &Rc<Simulation>, planned: &[Planned]) -> bool {
     }
 }
 
-/// Collects the rows of a delta.
-#[derive(Default)]
-struct Collected(RefCell<Vec<DeltaRow>>);
+/// Collects the rows of a delta, and writes a file in their place.
+struct Collected {
+    rows: RefCell<Option<Vec<DeltaRow>>>,
+    file: PathBuf,
+}
 
 impl WriteDelta for Collected {
     fn write(&self, rows: &mut dyn Iterator<Item = Result<DeltaRow, PortError>>, _: &[String]) -> Result<Option<PathBuf>, PortError> {
         let rows: Result<Vec<DeltaRow>, PortError> = rows.collect();
-        self.0.replace(rows?);
-        Ok(None)
+        self.rows.replace(Some(rows?));
+        std::fs::write(&self.file, b"a delta").map_err(|e| PortError::Failed(e.to_string()))?;
+        Ok(Some(self.file.clone()))
     }
 }
 
+/// Finishes a run, sometimes from two hosts at once, each of which may die and begin again.
 async fn finish_run(simulation: &Rc<Simulation>, planned: &Planned) {
-    let deltas = Collected::default();
-    let wall = EPOCH + simulation.world.now();
-    let finished = finish(&simulation.documents, &simulation.objects, &simulation.lane, &planned.run, Because::Done, &deltas, wall).await;
-    let run = finished.unwrap_or_else(|error| panic!("{} cannot be finished: {error}", planned.run));
-    let delta = deltas.0.take();
-    simulation.world.note("run ends", run.rows.delivered, run.attempts);
+    let world = &simulation.world;
+    let mut chance = world.fork();
+    let (mut one, mut two) = (chance.fork(), chance.fork());
+    let one = finish_somehow(simulation, planned, 1, &mut one);
+    let delta = if chance.happens(0.2) {
+        let two = finish_somehow(simulation, planned, 2, &mut two);
+        let (one, two) = futures_util::future::join(one, two).await;
+        one.or(two)
+    } else {
+        one.await
+    };
+    let Some(delta) = delta else { return world.violated(|| format!("I2: nobody wrote the delta of {}", planned.run)) };
+    let run = document::read(&simulation.documents, &simulation.lane.organization, &planned.run, 0).await;
+    let (run, _) = run.expect("memory does not fail").expect("a run that is finished is there");
+    world.note("run ends", run.rows.delivered, run.attempts);
     check::check_run(simulation, planned, &run, &delta).await;
     simulation.exports.borrow_mut()[planned.export].remember(delta);
-    drop(simulation.objects.delete(&run.object).await);
+}
+
+async fn finish_somehow(simulation: &Rc<Simulation>, planned: &Planned, finisher: u64, chance: &mut Chance) -> Option<Vec<DeltaRow>> {
+    let world = &simulation.world;
+    let file = simulation.folder.path().join(format!("{}-{finisher}", planned.run));
+    let deltas = Collected { rows: RefCell::default(), file };
+    loop {
+        let session = simulation.new_session();
+        let store = HostStore::new(simulation, Some(&session), chance.fork());
+        let objects = HostObjects::new(simulation, Some(&session), chance.fork());
+        let finishing = finish(&store, &objects, &simulation.lane, &planned.run, Because::Done, &deltas, EPOCH + world.now());
+        match host::mortal(simulation, &session, chance, finishing).await {
+            Some(Ok(_)) => return deltas.rows.take(),
+            Some(Err(_)) | None => world.sleep(chance.between(1, SECOND)).await,
+        }
+    }
 }

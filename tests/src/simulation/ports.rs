@@ -4,6 +4,7 @@
 use super::Simulation;
 use super::chance::{Chance, mix};
 use super::host::Session;
+use super::workload::CrashAt;
 use super::world::{Reply, SECOND};
 use engine::lane::lease::Tokens;
 use engine::port::{Document, Expect, Index, Key, Listed, Objects, PortError, Store, Stored, Write};
@@ -47,16 +48,20 @@ impl Line {
     fn course(&self, what: &'static str, writes: usize) -> Course {
         let (world, faults) = (&self.simulation.world, &self.simulation.workload.faults);
         let mut chance = self.chance.borrow_mut();
+        let usual = self.simulation.workload.call_time / 2;
         let mut course =
-            Course { lot: Lot::Fine, out: 500 + chance.spread(1_500, 0.5), back: 500 + chance.spread(1_500, 0.5), seed: chance.number() };
+            Course { lot: Lot::Fine, out: 500 + chance.spread(usual, 0.5), back: 500 + chance.spread(usual, 0.5), seed: chance.number() };
         let Some(session) = &self.session else { return course };
         let call = self.simulation.calls.get() + 1;
         self.simulation.calls.set(call);
         world.note(what, session.number, call);
-        if let Some(crash) = self.simulation.workload.crash_at_call.filter(|crash| crash.call == call) {
-            session.doomed.set(true);
-            course.lot = if crash.done { Lot::Fine } else { Lot::Refused };
-            return course;
+        match self.simulation.workload.crash_at {
+            Some(CrashAt::Call { call: last, done }) if last == call => {
+                session.doomed.set(true);
+                course.lot = if done { Lot::Fine } else { Lot::Refused };
+                return course;
+            }
+            _ => {}
         }
         if world.is_calm() {
             return course;

@@ -8,7 +8,7 @@ use engine::model::destination::Destination;
 use engine::port::{Exchange, FailureReason, Outgoing, Response};
 use serde_json::Value;
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::rc::Rc;
 
 /// The whole receiver.
@@ -25,6 +25,8 @@ pub(super) struct Receiver {
     pub(super) most_open: Cell<u32>,
     /// What each idempotency key came with.
     keys: RefCell<HashMap<String, u64>>,
+    /// Deliveries that were done.
+    done: RefCell<HashSet<String>>,
     /// Deliveries that were answered with success, and the keys of the rows in them.
     pub(super) accepted: RefCell<BTreeMap<String, BTreeSet<String>>>,
     /// Deliveries, and the statuses they were answered with.
@@ -80,6 +82,7 @@ impl Receiver {
             open: Cell::new(0),
             most_open: Cell::new(0),
             keys: RefCell::default(),
+            done: RefCell::default(),
             accepted: RefCell::default(),
             answered: RefCell::default(),
             arrivals: Cell::new(0),
@@ -105,7 +108,15 @@ impl Receiver {
         }
         let mut chance = self.chance.borrow_mut();
         let after = 30_000 + chance.spread(60_000, 0.6);
-        let (status, applies) = self.verdict(&mut chance);
+        let (status, applies) = if self.faults.refuses_repeats && self.done.borrow().contains(&delivery) {
+            self.world.strikes("refused repeat");
+            (Some(422), false)
+        } else {
+            self.verdict(&mut chance)
+        };
+        if applies {
+            self.done.borrow_mut().insert(delivery.clone());
+        }
         self.world.tell(|| format!("{delivery} is answered {status:?}, done: {applies}: {}", String::from_utf8_lossy(body)));
         let Some(status) = status else {
             if applies {

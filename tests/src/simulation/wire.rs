@@ -8,7 +8,7 @@ use super::receiver::delivery_of;
 use super::world::{Reply, SECOND, World};
 use engine::port::{Exchange, FailureReason, Outgoing, Transport};
 use futures_util::future::{Either, select};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::pin::pin;
 use std::rc::Rc;
 
@@ -56,16 +56,23 @@ impl Wire {
         }
         let Some(way) = self.way(stalls).filter(|way| world.now() + way < deadline) else { return };
         let back = self.way(stalls);
-        let (receiver, reply) = (Rc::clone(&self.simulation.receiver), reply.clone());
+        let (receiver, session, reply) = (Rc::clone(&self.simulation.receiver), Rc::clone(&self.session), reply.clone());
         world.after(way, move |world: &Rc<World>| {
+            if session.gone.get() {
+                return world.note("never arrives", session.number, 0);
+            }
             let reaction = receiver.arrive(&request);
             let closes = match reaction.exchange {
                 Some(_) => reaction.after.min(deadline - world.now()),
                 None => deadline - world.now(),
             };
-            let closed = Rc::clone(&receiver);
+            let closed = Rc::new(Cell::new(false));
+            session.open.borrow_mut().retain(|closed| !closed.get());
+            session.open.borrow_mut().push(Rc::clone(&closed));
             world.after(closes, move |world| {
-                closed.close();
+                if !closed.replace(true) {
+                    receiver.close();
+                }
                 if let (Some(exchange), Some(back)) = (reaction.exchange, back) {
                     world.after(back, move |_| reply.tell(exchange));
                 }
@@ -82,7 +89,10 @@ impl Transport for Wire {
         // What was granted before the answer was heard goes at the same instant.
         let (heard, until) = self.session.asked_to_wait.get();
         if heard < world.now() && world.now() < until {
-            self.simulation.world.violated(|| format!("GL-19: {delivery} is sent while Retry-After asks to wait"));
+            world.violated(|| format!("GL-19: {delivery} is sent while Retry-After asks to wait"));
+        }
+        if world.now() < self.simulation.paused_until.get() {
+            world.violated(|| format!("GL-19: {delivery} is sent while Retry-After asks to wait, as an owner before has heard"));
         }
         self.simulation.sends.set(self.simulation.sends.get() + 1);
         let reply = Reply::new();

@@ -26,10 +26,16 @@ pub struct Workload {
     pub rounds: u32,
     /// Processes that compete for the lane.
     pub hosts: usize,
+    /// One process at a time, and a lock that proves the one before dead: nobody waits for a lease to run out.
+    pub alone: bool,
     /// How long a session lives before it is told to stop; `None`: until nothing is left.
     pub life: Option<(u64, u64)>,
     /// How long a host waits after a session that ended well.
     pub gap: (u64, u64),
+    /// Half of the runs of a round begin right after the one before, the others up to this much later.
+    pub begins_within: u64,
+    /// What a call of a port mostly takes.
+    pub call_time: u64,
     /// The faults.
     pub faults: Faults,
     /// How long they strike in each round.
@@ -38,17 +44,22 @@ pub struct Workload {
     pub ends_at: Option<u64>,
     /// A planted bug.
     pub canary: Option<Canary>,
-    /// Die at a call of a port.
-    pub crash_at_call: Option<CrashAtCall>,
+    /// Die once, exactly here.
+    pub crash_at: Option<CrashAt>,
 }
 
-/// Die at a call of a port.
+/// A place to die at, counted from 1 over all hosts.
 #[derive(Clone, Copy, Debug)]
-pub struct CrashAtCall {
-    /// Which one, from 1, over all hosts.
-    pub call: u64,
-    /// Whether what it asked for is still done.
-    pub done: bool,
+pub enum CrashAt {
+    /// When a future of a host is polled.
+    Poll(u64),
+    /// At a call of a port.
+    Call {
+        /// Which one.
+        call: u64,
+        /// Whether what it asked for is still done.
+        done: bool,
+    },
 }
 
 /// What goes wrong between hosts, store and receiver.
@@ -99,30 +110,37 @@ pub struct ReceiverFaults {
     pub silence: f64,
     /// Is down for a while, now and then.
     pub outages: bool,
+    /// Answers 422 to a delivery that it has done before: "exists already".
+    pub refuses_repeats: bool,
 }
 
 impl Workload {
     /// A workload drawn from a seed: each fault is in it or not, so that they meet in every combination.
     pub fn drawn(seed: u64) -> Workload {
         let mut chance = Chance::new(seed ^ 0x5eed);
-        let hosts = chance.between(1, 3) as usize;
+        let alone = chance.happens(0.1);
+        let (exports, rows) = *chance.pick(&[(1, 3), (1, 100), (2, 20), (2, 60), (3, 20), (3, 60), (8, 3), (8, 10)]);
+        let hosts = if alone { 1 } else { chance.between(1, 3) as usize };
         Workload {
             limits: limits(&mut chance),
             concurrency: *chance.pick(&[1, 2, 5, 20, 100]),
             timeout_seconds: *chance.pick(&[3, 10, 30]),
             max_attempts: chance.between(2, 6) as u32,
-            exports: chance.between(1, 3) as usize,
-            rows: *chance.pick(&[3, 20, 60, 150]),
+            exports,
+            rows,
             batch: *chance.pick(&[1, 1, 1, 4, 25]),
             rounds: chance.between(2, 3) as u32,
             hosts,
+            alone,
             life: if chance.happens(0.4) { Some((8 * SECOND, 12 * SECOND)) } else { None },
             gap: (SECOND / 50, SECOND),
+            begins_within: *chance.pick(&[SECOND, 40 * SECOND]),
+            call_time: *chance.pick(&[3_000, 3_000, 40_000]),
             faults: Faults::drawn(&mut chance),
             faults_last: chance.between(30, 400) * SECOND,
             ends_at: None,
             canary: None,
-            crash_at_call: None,
+            crash_at: None,
         }
     }
 
@@ -138,13 +156,30 @@ impl Workload {
             batch: 1,
             rounds: 2,
             hosts: 2,
+            alone: false,
             life: None,
             gap: (SECOND / 50, SECOND),
+            begins_within: 40 * SECOND,
+            call_time: 3_000,
             faults: Faults { clock_offset: 2 * SECOND / 5, ..Faults::default() },
             faults_last: 60 * SECOND,
             ends_at: None,
             canary: None,
-            crash_at_call: None,
+            crash_at: None,
+        }
+    }
+
+    /// Many small runs, two by two: the second may begin while the lane is about to be left after the first. The store takes its time.
+    pub fn ringing() -> Workload {
+        Workload {
+            limits: json!("unlimited"),
+            exports: 2,
+            rows: 1,
+            rounds: 30,
+            hosts: 1,
+            begins_within: 4 * SECOND,
+            call_time: 60_000,
+            ..Workload::small()
         }
     }
 
@@ -166,13 +201,16 @@ impl Workload {
             batch: 1,
             rounds: 1,
             hosts: 3,
+            alone: false,
             life: Some((8 * SECOND, 12 * SECOND)),
             gap: (SECOND / 50, SECOND / 2),
+            begins_within: 40 * SECOND,
+            call_time: 3_000,
             faults: Faults { clock_offset: 2 * SECOND / 5, wire_stalls: 0.001, ..Faults::default() },
             faults_last: seconds * SECOND,
             ends_at: Some(seconds * SECOND),
             canary: None,
-            crash_at_call: None,
+            crash_at: None,
         }
     }
 }
@@ -204,6 +242,7 @@ impl Faults {
             resets: often(&[0.01, 0.1]),
             silence: often(&[0.005, 0.05]),
             outages: often(&[1.0]) > 0.0,
+            refuses_repeats: often(&[1.0]) > 0.0,
         };
         let faults = Faults {
             refused_calls: often(&[0.005, 0.05, 0.2]),

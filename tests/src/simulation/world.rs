@@ -17,6 +17,7 @@ pub(super) const SECOND: u64 = 1_000_000;
 /// So many polls at one instant mean that something spins.
 const MOST_POLLS_AT_ONCE: u64 = 200_000;
 
+type Deed = Box<dyn FnOnce(&Rc<World>)>;
 type Task = Pin<Box<dyn Future<Output = ()>>>;
 
 /// Time, tasks, timers, and the record of what happened.
@@ -46,7 +47,7 @@ struct Later {
 
 enum What {
     Ring(Rc<Alarm>),
-    Do(Box<dyn FnOnce(&Rc<World>)>),
+    Do(Deed),
 }
 
 impl Later {
@@ -313,7 +314,12 @@ impl Drop for Sleep {
 }
 
 /// Something that one part of the world tells another, once.
-pub(super) struct Reply<T>(Rc<(RefCell<Option<T>>, RefCell<Option<Waker>>)>);
+pub(super) struct Reply<T>(Rc<Told<T>>);
+
+struct Told<T> {
+    value: RefCell<Option<T>>,
+    waker: RefCell<Option<Waker>>,
+}
 
 impl<T> Clone for Reply<T> {
     fn clone(&self) -> Reply<T> {
@@ -323,23 +329,23 @@ impl<T> Clone for Reply<T> {
 
 impl<T> Reply<T> {
     pub(super) fn new() -> Reply<T> {
-        Reply(Rc::new((RefCell::new(None), RefCell::new(None))))
+        Reply(Rc::new(Told { value: RefCell::new(None), waker: RefCell::new(None) }))
     }
 
     /// Tells it; what was told first stands.
     pub(super) fn tell(&self, value: T) {
-        self.0.0.borrow_mut().get_or_insert(value);
-        if let Some(waker) = self.0.1.take() {
+        self.0.value.borrow_mut().get_or_insert(value);
+        if let Some(waker) = self.0.waker.take() {
             waker.wake();
         }
     }
 
     /// Waits for it.
     pub(super) async fn told(&self) -> T {
-        std::future::poll_fn(|context| match self.0.0.take() {
+        std::future::poll_fn(|context| match self.0.value.take() {
             Some(value) => Poll::Ready(value),
             None => {
-                self.0.1.replace(Some(context.waker().clone()));
+                self.0.waker.replace(Some(context.waker().clone()));
                 Poll::Pending
             }
         })

@@ -3,3 +3,5 @@
 mod backend;
 mod contract;
 mod house;
+mod journey;
+mod simulation;

@@ -65,7 +65,9 @@ impl Changes {
             std::thread::Builder::new()
                 .name("removed-rows".to_owned())
                 .spawn(move || read_removed(&files, &wanted, &reorders, &sender))
-                .map_err(|e| SourceError::new(crate::ErrorKind::Io, "the snapshot", format!("no thread could be started to read it: {e}")))?;
+                .map_err(|e| {
+                    SourceError::new(crate::ErrorKind::Io, "the snapshot", format!("no thread could be started to read it: {e}"))
+                })?;
             Some(receiver)
         };
         let batch = Vec::new().into_iter();

@@ -12,14 +12,44 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+/// A set of slots that numbers its members: a bit a slot, and the members before each word.
+#[derive(Default)]
+struct Numbered {
+    words: Vec<u64>,
+    before: Vec<u32>,
+}
+
+impl Numbered {
+    fn of(slots: &[u32]) -> Numbered {
+        let mut words = vec![0_u64; slots.last().map_or(0, |last| *last as usize / 64 + 1)];
+        for slot in slots {
+            words[*slot as usize / 64] |= 1 << (slot % 64);
+        }
+        let mut before = Vec::with_capacity(words.len());
+        let mut count = 0;
+        for word in &words {
+            before.push(count);
+            count += word.count_ones();
+        }
+        Numbered { words, before }
+    }
+
+    /// Which member the slot is, counted from 0.
+    fn number(&self, slot: u32) -> Option<usize> {
+        let word = *self.words.get(slot as usize / 64)?;
+        let bit = 1_u64 << (slot % 64);
+        (word & bit != 0).then(|| (self.before[slot as usize / 64] + (word & (bit - 1)).count_ones()) as usize)
+    }
+}
+
 /// Entries by slot.
 #[derive(Default)]
 pub(crate) struct Prior {
-    /// Slots, ascending, and the upper halves of their row hashes.
-    slots: Vec<u32>,
+    slots: Numbered,
+    /// The upper halves of their row hashes.
     upper: Vec<u64>,
-    /// Slots, ascending, and where their fields lie in `blob`.
-    full: Vec<u32>,
+    /// Slots whose fields lie in `blob`, and where: from one offset to the next.
+    full: Numbered,
     offsets: Vec<u64>,
     blob: Option<Blob>,
     reorders: Option<Arc<[Reorder]>>,
@@ -36,14 +66,16 @@ impl Prior {
         options: &super::Options<'_>,
     ) -> Result<Prior, SourceError> {
         let upper = if table.mirrors(files) { by_row(&files[0], &slots, options.threads)? } else { by_key(files, table, &slots)? };
-        let mut prior = Prior { slots, upper, full, reorders: Some(reorders.clone()), ..Prior::default() };
-        if prior.full.is_empty() {
+        let mut prior =
+            Prior { slots: Numbered::of(&slots), upper, full: Numbered::of(&full), reorders: Some(reorders.clone()), ..Prior::default() };
+        drop(slots);
+        if full.is_empty() {
             return Ok(prior);
         }
         let mut blob = Blob::new(options.scratch, options.memory);
-        let mut merged = Merged::new(files, &super::positions(files, table, &prior.full))?;
+        let mut merged = Merged::new(files, &super::positions(files, table, &full))?;
         let mut record = Vec::new();
-        for slot in &prior.full {
+        for slot in &full {
             let entry = merged.next()?.ok_or_else(|| moved(files))?;
             if (entry.raw.key_hash >> 64) as u64 != table.slot(*slot).key {
                 return Err(moved(files));
@@ -65,11 +97,10 @@ impl Prior {
 
     /// The entry of a slot.
     pub fn entry(&self, table: &Table, slot: u32, state: EntryState) -> Result<Entry, SourceError> {
-        let at = self.slots.binary_search(&slot).unwrap_or_default();
-        let upper = self.upper.get(at).copied().unwrap_or_default();
+        let upper = self.slots.number(slot).and_then(|at| self.upper.get(at)).copied().unwrap_or_default();
         let row_hash = u128::from(upper) << 64 | u128::from(table.slot(slot).row);
         let mut entry = Entry { state, row_hash, fields: None, uncertain: None };
-        if let (Ok(at), Some(blob), Some(reorders)) = (self.full.binary_search(&slot), &self.blob, &self.reorders) {
+        if let (Some(at), Some(blob), Some(reorders)) = (self.full.number(slot), &self.blob, &self.reorders) {
             let bytes = blob.read(self.offsets[at], self.offsets[at + 1])?;
             let mut input = bytes.as_slice();
             let mut next = || -> Option<(usize, &str)> {

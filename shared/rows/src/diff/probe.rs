@@ -168,8 +168,8 @@ impl<'a, 'w> Probe<'a, 'w> {
     fn look_up(&mut self, columns: &Columns) {
         let mut at = [NOWHERE; GROUP];
         self.context.table.find(&self.keys, &mut at);
-        for i in 0..self.keys.len() {
-            self.settle(i, at[i], columns);
+        for (i, slot) in at.iter().enumerate().take(self.keys.len()) {
+            self.settle(i, *slot, columns);
         }
         self.keys.clear();
         self.pending.clear();

@@ -34,7 +34,8 @@ impl Input {
             Format::Ndjson => {
                 let union = selection.fields.is_empty();
                 let members = Arc::new(Members::new(Columns::without_header(&selection), union));
-                let place = if files.len() == 1 { files[0].shown.clone() } else { format!("{} and {} more", files[0].shown, files.len() - 1) };
+                let place =
+                    if files.len() == 1 { files[0].shown.clone() } else { format!("{} and {} more", files[0].shown, files.len() - 1) };
                 Input::Ndjson(Box::new(TextInput::new(files.clone(), selection)?), members, place)
             }
         })
@@ -82,18 +83,27 @@ pub(crate) fn read(
     let (columns, order, header_lines) = match input {
         Input::Csv(input, columns) => {
             let input = Mutex::new(*input);
-            side_by_side(threads, &|| Ok(text_worker(&desk, &input, None)))?;
+            side_by_side(threads, &|| {
+                text_worker(&desk, &input, None);
+                Ok(())
+            })?;
             (columns, None, into_inner(input).header_lines)
         }
         Input::Ndjson(input, members, place) => {
             let input = Mutex::new(*input);
-            side_by_side(threads, &|| Ok(text_worker(&desk, &input, Some(&members))))?;
+            side_by_side(threads, &|| {
+                text_worker(&desk, &input, Some(&members));
+                Ok(())
+            })?;
             let order = if desk.stop.load(Ordering::Relaxed) { Some(Vec::new()) } else { Some(settle_members(&desk, &members, &place)?) };
             (members.settle().0, order, Vec::new())
         }
         Input::Parquet(input) => {
             let next = AtomicUsize::new(0);
-            side_by_side(threads.min(input.slices.len().max(1)), &|| Ok(parquet_worker(&desk, &input, &next)))?;
+            side_by_side(threads.min(input.slices.len().max(1)), &|| {
+                parquet_worker(&desk, &input, &next);
+                Ok(())
+            })?;
             if !desk.stop.load(Ordering::Relaxed) {
                 files.iter().try_for_each(SourceFile::check_unchanged)?;
             }
@@ -196,10 +206,10 @@ fn ending_fault(block: &Block, ending: Result<Ending, String>) -> Option<Fault> 
     let torn = "is the last line and has no line feed";
     let (kind, at, message) = match ending {
         Ok(Ending::Whole) => return None,
-        Ok(Ending::Torn { line, cells: 0 }) => (ErrorKind::Torn, Some(line), format!("{torn}, and it is not valid JSON; write the file again")),
-        Ok(Ending::Torn { line, cells }) => {
-            (ErrorKind::Torn, Some(line), format!("{torn}, and only {cells} cells; write the file again"))
+        Ok(Ending::Torn { line, cells: 0 }) => {
+            (ErrorKind::Torn, Some(line), format!("{torn}, and it is not valid JSON; write the file again"))
         }
+        Ok(Ending::Torn { line, cells }) => (ErrorKind::Torn, Some(line), format!("{torn}, and only {cells} cells; write the file again")),
         Err(message) => (ErrorKind::Format, None, message),
     };
     Some(Fault { kind, file: block.file, at: at.map(|line| (block.index, line)), message })

@@ -4,8 +4,7 @@ use super::{COLUMNS, FIELDS, FIELDS_KEY, FORMAT, FORMAT_KEY, KEY, KEY_HI, KEY_LO
 use crate::error::{ErrorKind, SourceError};
 use crate::source::positioned::PositionedFile;
 use arrow_array::cast::AsArray;
-use arrow_array::types::{UInt8Type, UInt64Type};
-use arrow_array::{Array, RecordBatch, StringArray, UInt8Array, UInt64Array};
+use arrow_array::{Array, RecordBatch, StringArray};
 use engine::model::change::EntryState;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
@@ -17,7 +16,6 @@ use parquet::errors::ParquetError;
 use parquet::file::metadata::PageIndexPolicy;
 use parquet::file::reader::FileReader;
 use parquet::file::serialized_reader::SerializedFileReader;
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -72,7 +70,8 @@ impl SnapshotFile {
         let fields = match (value(FORMAT_KEY).as_deref(), fields) {
             (Some(FORMAT), Some(fields)) if columns == COLUMNS => fields,
             (Some(format), _) if format != FORMAT => {
-                let message = format!("is a snapshot of format {format}, this program reads format {FORMAT}; use the version that wrote it");
+                let message =
+                    format!("is a snapshot of format {format}, this program reads format {FORMAT}; use the version that wrote it");
                 return Err(SourceError::format(path.display().to_string(), message));
             }
             _ => return Err(SourceError::format(path.display().to_string(), "is not a snapshot; name files that a run wrote")),
@@ -91,7 +90,11 @@ impl SnapshotFile {
     }
 
     pub fn corrupt(&self, what: &str) -> SourceError {
-        SourceError::new(ErrorKind::Torn, self.path.display().to_string(), format!("{what}; restore the snapshot or start over with --full"))
+        SourceError::new(
+            ErrorKind::Torn,
+            self.path.display().to_string(),
+            format!("{what}; restore the snapshot or start over with --full"),
+        )
     }
 
     /// The hash columns of a row group from its start. `rows`: whether row hashes are wanted whole, or only their lower half.
@@ -132,7 +135,7 @@ impl SnapshotFile {
     pub fn entries(&self, positions: Positions) -> Result<Entries, SourceError> {
         let options = ArrowReaderOptions::new().with_offset_index_policy(PageIndexPolicy::Optional);
         let metadata = ArrowReaderMetadata::load(&self.reader, options).map_err(|e| self.broken(&e))?;
-        Ok(Entries { file: self.clone(), metadata, positions, group: 0, first: 0, reader: None, batch: None, next: 0 })
+        Ok(Entries { file: self.clone(), metadata, positions, group: 0, first: 0, open: None })
     }
 }
 
@@ -229,7 +232,8 @@ pub(crate) struct RawEntry {
     pub uncertain: Option<String>,
 }
 
-/// Entries of one file, in the order of their key hashes.
+/// Entries of one file, in the order of their key hashes. Texts come from Arrow's reader, which skips the pages that nobody wants; hashes
+/// come from their columns as a whole, since hardly a page of those would be skipped.
 pub(crate) struct Entries {
     file: SnapshotFile,
     metadata: ArrowReaderMetadata,
@@ -237,39 +241,38 @@ pub(crate) struct Entries {
     /// The next row group and the number of its first row.
     group: usize,
     first: usize,
-    reader: Option<ParquetRecordBatchReader>,
+    open: Option<OpenGroup>,
+}
+
+/// The row group that is being read.
+struct OpenGroup {
+    texts: ParquetRecordBatchReader,
     batch: Option<RecordBatch>,
+    /// The next row of the batch.
     next: usize,
+    hashes: GroupHashes,
+    chunk: HashChunk,
+    /// The row of the group that the chunk starts with.
+    start: usize,
+    /// The chosen rows of the group; without them, all.
+    rows: Option<Vec<u32>>,
+    /// How many entries there are to read, and how many were.
+    wanted: usize,
+    read: usize,
 }
 
 impl Entries {
     /// The next entry.
     pub fn next(&mut self) -> Result<Option<RawEntry>, SourceError> {
         loop {
-            if let Some(batch) = &self.batch
-                && self.next < batch.num_rows()
-            {
-                let entry = entry(batch, self.next).ok_or_else(|| self.file.corrupt("holds an unknown state or a column of another type"))?;
-                self.next += 1;
-                return Ok(Some(entry));
+            if let Some(open) = &mut self.open {
+                if let Some(entry) = open.next(&self.file)? {
+                    return Ok(Some(entry));
+                }
+                self.open = None;
             }
-            let batch = match &mut self.reader {
-                Some(reader) => reader.next(),
-                None => None,
-            };
-            match batch {
-                Some(Ok(batch)) => {
-                    self.batch = Some(batch);
-                    self.next = 0;
-                }
-                Some(Err(e)) => return Err(SourceError::new(ErrorKind::Torn, self.file.path.display().to_string(), format!("cannot be decoded: {e}"))),
-                None => {
-                    self.batch = None;
-                    self.reader = None;
-                    if !self.open_group()? {
-                        return Ok(None);
-                    }
-                }
+            if !self.open_group()? {
+                return Ok(None);
             }
         }
     }
@@ -280,37 +283,46 @@ impl Entries {
             let (group, first, total) = (self.group, self.first, self.file.groups[self.group]);
             self.group += 1;
             self.first += total;
-            let ranges = match &self.positions {
+            let rows: Option<Vec<u32>> = match &self.positions {
                 Positions::All => None,
                 Positions::Rows(rows) => {
                     let from = rows.partition_point(|r| (*r as usize) < first);
                     let to = rows.partition_point(|r| (*r as usize) < first + total);
-                    Some(rows[from..to].iter().map(|r| *r as usize - first).map(|r| r..r + 1).collect::<Vec<_>>())
+                    Some(rows[from..to].iter().map(|r| r - first as u32).collect())
                 }
                 Positions::Keys(keys) => Some(self.locate(group, keys)?),
             };
-            if ranges.as_ref().is_some_and(Vec::is_empty) {
+            if total == 0 || rows.as_ref().is_some_and(Vec::is_empty) {
                 continue;
             }
-            self.reader = Some(self.open(group, total, ranges).map_err(|e| self.file.broken(&e))?);
+            let texts = self.texts(group, total, rows.as_deref()).map_err(|e| self.file.broken(&e))?;
+            let hashes = self.file.group(group, true)?;
+            let wanted = rows.as_ref().map_or(total, Vec::len);
+            self.open =
+                Some(OpenGroup { texts, batch: None, next: 0, hashes, chunk: HashChunk::default(), start: 0, rows, wanted, read: 0 });
             return Ok(true);
         }
         Ok(false)
     }
 
-    fn open(&self, group: usize, total: usize, ranges: Option<Vec<Range<usize>>>) -> Result<ParquetRecordBatchReader, ParquetError> {
+    /// Reads the texts of a row group's chosen rows; the column of uncertain fields only where there are any.
+    fn texts(&self, group: usize, total: usize, rows: Option<&[u32]>) -> Result<ParquetRecordBatchReader, ParquetError> {
+        let nulls = self.metadata.metadata().row_group(group).column(UNCERTAIN).statistics().and_then(|s| s.null_count_opt());
+        let columns = if nulls == Some(total as u64) { &[KEY, FIELDS][..] } else { &[KEY, FIELDS, UNCERTAIN] };
+        let projection = ProjectionMask::leaves(self.metadata.parquet_schema(), columns.iter().copied());
         let mut builder = ParquetRecordBatchReaderBuilder::new_with_metadata(self.file.reader.clone(), self.metadata.clone())
             .with_row_groups(vec![group])
-            .with_projection(ProjectionMask::all())
+            .with_projection(projection)
             .with_batch_size(256);
-        if let Some(ranges) = ranges {
-            builder = builder.with_row_selection(RowSelection::from_consecutive_ranges(ranges.into_iter(), total));
+        if let Some(rows) = rows {
+            let ranges = rows.iter().map(|r| *r as usize..*r as usize + 1);
+            builder = builder.with_row_selection(RowSelection::from_consecutive_ranges(ranges, total));
         }
         builder.build()
     }
 
     /// Where the wanted keys stand in a row group.
-    fn locate(&self, group: usize, keys: &[(u64, u32)]) -> Result<Vec<Range<usize>>, SourceError> {
+    fn locate(&self, group: usize, keys: &[(u64, u32)]) -> Result<Vec<u32>, SourceError> {
         let mut hashes = self.file.group(group, false)?;
         let mut chunk = HashChunk::default();
         let mut found = Vec::new();
@@ -325,7 +337,7 @@ impl Entries {
                 }
                 at = Some(next);
                 if keys.get(next) == Some(&key) {
-                    found.push(row..row + 1);
+                    found.push(row);
                 }
                 row += 1;
             }
@@ -334,22 +346,51 @@ impl Entries {
     }
 }
 
-fn entry(batch: &RecordBatch, row: usize) -> Option<RawEntry> {
-    let long = |column: usize| -> Option<u64> {
-        let array: &UInt64Array = batch.column(column).as_primitive_opt::<UInt64Type>()?;
-        Some(array.value(row))
-    };
+impl OpenGroup {
+    fn next(&mut self, file: &SnapshotFile) -> Result<Option<RawEntry>, SourceError> {
+        while self.batch.as_ref().is_none_or(|b| self.next == b.num_rows()) {
+            self.next = 0;
+            self.batch = match self.texts.next() {
+                Some(Ok(batch)) => Some(batch),
+                Some(Err(e)) => return Err(file.corrupt(&format!("cannot be decoded ({e})"))),
+                None if self.read != self.wanted => return Err(file.corrupt("has columns of different lengths")),
+                None => return Ok(None),
+            };
+        }
+        let row = match &self.rows {
+            Some(rows) => rows.get(self.read).copied().map_or(usize::MAX, |r| r as usize),
+            None => self.read,
+        };
+        while row >= self.start + self.chunk.key_hi.len() {
+            self.start += self.chunk.key_hi.len();
+            if !self.hashes.next(&mut self.chunk)? {
+                return Err(file.corrupt("has columns of different lengths"));
+            }
+        }
+        let at = row - self.start;
+        let texts = self.batch.as_ref().and_then(|batch| texts(batch, self.next));
+        let Some((key, fields, uncertain)) = texts else { return Err(file.corrupt("has a text column of another type")) };
+        self.next += 1;
+        self.read += 1;
+        Ok(Some(RawEntry {
+            key_hash: join(self.chunk.key_hi[at], self.chunk.key_lo[at]),
+            row_hash: join(self.chunk.row_hi[at], self.chunk.row_lo[at]),
+            state: self.hashes.state(self.chunk.state[at])?,
+            key,
+            fields,
+            uncertain,
+        }))
+    }
+}
+
+/// Key, fields and uncertain fields of a batch's row.
+fn texts(batch: &RecordBatch, row: usize) -> Option<(String, Option<String>, Option<String>)> {
     let text = |column: usize| -> Option<Option<String>> {
+        if column == batch.num_columns() {
+            return Some(None);
+        }
         let array: &StringArray = batch.column(column).as_string_opt::<i32>()?;
         Some(array.is_valid(row).then(|| array.value(row).to_owned()))
     };
-    let state: &UInt8Array = batch.column(STATE).as_primitive_opt::<UInt8Type>()?;
-    Some(RawEntry {
-        key_hash: u128::from(long(KEY_HI)?) << 64 | u128::from(long(KEY_LO)?),
-        row_hash: u128::from(long(ROW_HI)?) << 64 | u128::from(long(ROW_LO)?),
-        state: state_of(state.value(row))?,
-        key: text(KEY)??,
-        fields: text(FIELDS)?,
-        uncertain: text(UNCERTAIN)?,
-    })
+    Some((text(0)??, text(1)?, text(2)?))
 }

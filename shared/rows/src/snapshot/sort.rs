@@ -180,32 +180,29 @@ fn encode(row: &DeltaRow, out: &mut Vec<u8>) {
     out.extend_from_slice(&row.key_hash.to_le_bytes());
     out.extend_from_slice(&row.entry.row_hash.to_le_bytes());
     out.push(row.entry.state as u8);
-    let mut text = |s: &str| {
-        out.extend_from_slice(&(s.len() as u32).to_le_bytes());
-        out.extend_from_slice(s.as_bytes());
-    };
-    text(&row.key);
+    out.extend_from_slice(&(row.key.len() as u32).to_le_bytes());
+    out.extend_from_slice(row.key.as_bytes());
     for fields in [&row.entry.fields, &row.entry.uncertain] {
-        match fields {
-            // No JSON array is empty text.
-            None => text(""),
-            Some(fields) => text(&json(fields)),
+        let length_at = out.len();
+        out.extend_from_slice(&[0; 4]);
+        // No fields are an empty text, which no JSON array is.
+        if let Some(fields) = fields {
+            write_json(fields, out);
         }
+        let length = (out.len() - length_at - 4) as u32;
+        out[length_at..length_at + 4].copy_from_slice(&length.to_le_bytes());
     }
     let length = (out.len() - start) as u32;
     out[start..start + 4].copy_from_slice(&length.to_le_bytes());
 }
 
-fn json(fields: &[serde_json::Value]) -> String {
-    let mut text = String::from("[");
-    for (i, value) in fields.iter().enumerate() {
-        if i > 0 {
-            text.push(',');
-        }
-        text.push_str(&value.to_string());
+fn write_json(fields: &[serde_json::Value], out: &mut Vec<u8>) {
+    let start = out.len();
+    if serde_json::to_writer(&mut *out, fields).is_err() {
+        // Neither values nor memory can refuse; a list without fields is the harmless reading if they ever do.
+        out.truncate(start);
+        out.extend_from_slice(b"[]");
     }
-    text.push(']');
-    text
 }
 
 fn decode(mut record: &[u8]) -> Option<RawEntry> {
@@ -239,7 +236,12 @@ mod tests {
                 sorter.push(&row(i * 7919 % 250, i as i64)).unwrap();
             }
             let mut out = Vec::new();
-            sorter.finish(|e| Ok(out.push((e.key_hash, e.fields.unwrap())))).unwrap();
+            sorter
+                .finish(|e| {
+                    out.push((e.key_hash, e.fields.unwrap()));
+                    Ok(())
+                })
+                .unwrap();
             assert_eq!(out.len(), 250);
             assert!(out.is_sorted());
             for (key, fields) in out {

@@ -27,6 +27,7 @@ const GROUP_ROWS: usize = 256 << 10;
 const GROUP_BYTES: usize = 32 << 20;
 /// Rows of a page of keys or fields: reading one row in two hundred then unpacks about a quarter.
 const PAGE_ROWS: usize = 64;
+const UNCERTAIN_PAGE_BYTES: usize = 16 << 10;
 const BATCH_ROWS: usize = 1024;
 const BATCH_BYTES: usize = 4 << 20;
 
@@ -163,7 +164,14 @@ fn properties(field_names: &[String]) -> WriterProperties {
             // All states of a page are mostly one: run lengths of a dictionary take next to nothing.
             4 => builder.set_column_dictionary_enabled(column, true),
             5 => builder.set_column_data_page_row_count_limit(column, PAGE_ROWS),
-            6 | 7 => builder.set_column_data_page_row_count_limit(column.clone(), PAGE_ROWS).set_column_compression(column, Compression::LZ4_RAW),
+            6 => {
+                builder.set_column_data_page_row_count_limit(column.clone(), PAGE_ROWS).set_column_compression(column, Compression::LZ4_RAW)
+            }
+            // Mostly all null, which the statistics tell; then it is not even opened.
+            7 => builder
+                .set_column_data_page_size_limit(column.clone(), UNCERTAIN_PAGE_BYTES)
+                .set_column_statistics_enabled(column.clone(), EnabledStatistics::Chunk)
+                .set_column_compression(column, Compression::LZ4_RAW),
             _ => builder,
         };
     }

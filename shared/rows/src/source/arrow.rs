@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 pub(crate) enum View<'a> {
     Text(&'a StringArray),
     LargeText(&'a LargeStringArray),
-    TextView(&'a StringViewArray),
+    SharedText(&'a StringViewArray),
     Integer(&'a Int64Array),
     Short(&'a Int32Array),
     Float(&'a Float64Array),
@@ -47,7 +47,7 @@ impl<'a> View<'a> {
         match array.data_type() {
             DataType::Utf8 => View::Text(array.as_string()),
             DataType::LargeUtf8 => View::LargeText(array.as_string()),
-            DataType::Utf8View => View::TextView(array.as_string_view()),
+            DataType::Utf8View => View::SharedText(array.as_string_view()),
             DataType::Int64 => View::Integer(array.as_primitive()),
             DataType::Int32 => View::Short(array.as_primitive()),
             DataType::Float64 => View::Float(array.as_primitive()),
@@ -62,7 +62,7 @@ impl<'a> View<'a> {
         Ok(match self {
             View::Text(a) if a.is_valid(row) => Cell::Text(a.value(row)),
             View::LargeText(a) if a.is_valid(row) => Cell::Text(a.value(row)),
-            View::TextView(a) if a.is_valid(row) => Cell::Text(a.value(row)),
+            View::SharedText(a) if a.is_valid(row) => Cell::Text(a.value(row)),
             View::Integer(a) if a.is_valid(row) => Cell::Integer(a.value(row)),
             View::Short(a) if a.is_valid(row) => Cell::Integer(i64::from(a.value(row))),
             View::Float(a) if a.is_valid(row) => return float(a.value(row)),

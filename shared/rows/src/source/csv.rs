@@ -88,7 +88,8 @@ fn record(text: &str) -> Record<'_> {
         if quoted {
             let close = closing_quote(bytes, at + 1, true).unwrap_or(bytes.len());
             let content = &text[at + 1..close];
-            cell = if memchr(b'"', content.as_bytes()).is_some() { Cow::Owned(content.replace("\"\"", "\"")) } else { Cow::Borrowed(content) };
+            cell =
+                if memchr(b'"', content.as_bytes()).is_some() { Cow::Owned(content.replace("\"\"", "\"")) } else { Cow::Borrowed(content) };
             at = (close + 1).min(bytes.len());
         }
         let stop = memchr2(b',', b'\n', &bytes[at..]).map_or(bytes.len(), |i| at + i);
@@ -120,7 +121,10 @@ pub(crate) fn header(text: &str) -> Vec<String> {
 pub(crate) enum Ending {
     Whole,
     /// The last line, counted from 0, has no line feed and too few cells.
-    Torn { line: u32, cells: usize },
+    Torn {
+        line: u32,
+        cells: usize,
+    },
 }
 
 /// Hands the records of a block to the sink. `open_end`: the block's last line may lack its line feed because the file ends there.
@@ -164,7 +168,9 @@ pub(crate) fn parse<'a, S: RowSink<'a>>(block: &'a [u8], shape: &Shape, columns:
             Ok(n) if n == shape.slots.len() => sink.row(this, &mut cells, columns),
             Ok(n) if n < shape.slots.len() && unfinished => return Ending::Torn { line: this, cells: n },
             Ok(n) => sink.invalid(this, None, format!("has {n} cells where the header has {}", shape.slots.len()), columns),
-            Err(()) => sink.invalid(this, None, "has text behind a closing quote; double the quotes inside a quoted cell".to_owned(), columns),
+            Err(()) => {
+                sink.invalid(this, None, "has text behind a closing quote; double the quotes inside a quoted cell".to_owned(), columns)
+            }
         }
     }
     Ending::Whole
@@ -253,9 +259,11 @@ mod tests {
     use crate::columns::Selection;
     use proptest::prelude::*;
 
-    /// Every record as its cells and line, or the line and reason of an invalid one.
+    type Found = Result<Vec<Option<String>>, String>;
+
+    /// Every record as its line, and its cells or what is wrong with it.
     #[derive(Default)]
-    struct Collect(Vec<(u32, Result<Vec<Option<String>>, String>)>);
+    struct Collect(Vec<(u32, Found)>);
 
     impl<'a> RowSink<'a> for Collect {
         fn row(&mut self, line: u32, cells: &mut Vec<Cell<'a>>, _: &Columns) {

@@ -157,7 +157,10 @@ fn folder(path: &Path) -> Result<Vec<PathBuf>, SourceError> {
             files.push(path);
         }
         if files.len() > MAX_FILES {
-            return Err(SourceError::format(path_shown(&files[0]), format!("stands in a folder of more than {MAX_FILES} files; narrow the path")));
+            return Err(SourceError::format(
+                path_shown(&files[0]),
+                format!("stands in a folder of more than {MAX_FILES} files; narrow the path"),
+            ));
         }
     }
     Ok(files)
@@ -189,7 +192,10 @@ fn glob(pattern: &Path) -> Result<Vec<PathBuf>, SourceError> {
             let path = folder.join(entry.file_name());
             entries += 1;
             if entries > MAX_ENTRIES || found.len() > MAX_FILES {
-                return Err(SourceError::format(shown, format!("means more than {MAX_FILES} files or looks at more than {MAX_ENTRIES}; narrow the pattern")));
+                return Err(SourceError::format(
+                    shown,
+                    format!("means more than {MAX_FILES} files or looks at more than {MAX_ENTRIES}; narrow the pattern"),
+                ));
             }
             if hidden(&path) {
                 continue;

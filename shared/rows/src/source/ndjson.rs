@@ -201,7 +201,8 @@ impl Parser {
         cells.resize_with(self.columns.names.len(), Cell::default);
         let mut deserializer = serde_json::Deserializer::from_str(json);
         let mut fault = false;
-        let read = RowSeed { parser: self, cells, place, fault: &mut fault }.deserialize(&mut deserializer).and_then(|()| deserializer.end());
+        let read =
+            RowSeed { parser: self, cells, place, fault: &mut fault }.deserialize(&mut deserializer).and_then(|()| deserializer.end());
         if read.is_ok() && !fault {
             sink.row(place.1, cells, &self.columns);
             return true;
@@ -283,9 +284,9 @@ fn careful_cell<'a>(json: &'a str) -> Result<Cell<'a>, String> {
     if unquoted.is_none() && holds_big_integer(json) {
         return Err(BIG_INTEGER.to_owned());
     }
-    let value = Strict.deserialize(&mut serde_json::Deserializer::from_str(json)).map_err(|e| {
-        if e.is_data() { at_column(&e) } else { format!("cannot be read: {}", at_column(&e)) }
-    })?;
+    let value = Strict
+        .deserialize(&mut serde_json::Deserializer::from_str(json))
+        .map_err(|e| if e.is_data() { at_column(&e) } else { format!("cannot be read: {}", at_column(&e)) })?;
     Ok(Cell::of(value))
 }
 

@@ -17,7 +17,7 @@ pub(crate) struct PositionedFile {
 
 impl PositionedFile {
     pub fn open(path: &Path) -> io::Result<PositionedFile> {
-        Ok(PositionedFile::of(File::open(path)?)?)
+        PositionedFile::of(File::open(path)?)
     }
 
     pub fn of(file: File) -> io::Result<PositionedFile> {

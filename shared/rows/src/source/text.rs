@@ -93,8 +93,17 @@ impl TextInput {
     pub fn new(files: Arc<Vec<SourceFile>>, selection: Selection) -> Result<TextInput, SourceError> {
         let header_lines = vec![0; files.len()];
         let bytes_read = Arc::new(AtomicU64::new(0));
-        let mut input =
-            TextInput { files, selection, columns: None, header: Vec::new(), next_file: 0, next_block: 0, open: None, bytes_read, header_lines };
+        let mut input = TextInput {
+            files,
+            selection,
+            columns: None,
+            header: Vec::new(),
+            next_file: 0,
+            next_block: 0,
+            open: None,
+            bytes_read,
+            header_lines,
+        };
         input.open_next().map_err(|fault| input.resolve(fault))?;
         Ok(input)
     }
@@ -156,16 +165,20 @@ impl TextInput {
         let reader: Box<dyn Read + Send> = match file.compression {
             Compression::None => Box::new(raw),
             Compression::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(BufReader::with_capacity(128 << 10, raw))),
-            Compression::Zstd => Box::new(
-                zstd::stream::read::Decoder::new(raw).map_err(|e| fault(ErrorKind::Io, format!("cannot be unpacked: {e}")))?,
-            ),
+            Compression::Zstd => {
+                Box::new(zstd::stream::read::Decoder::new(raw).map_err(|e| fault(ErrorKind::Io, format!("cannot be unpacked: {e}")))?)
+            }
         };
         let mut open = Open { reader, index, carry: Vec::new(), ended: false, shape: None };
         if file.format == Format::Csv {
             // Nothing of this file has been cut into blocks yet, so its lines are counted from its start.
             let block = self.next_block;
-            self.read_header(&mut open, &file)
-                .map_err(|(kind, line, message)| Fault { kind, file: index, at: line.map(|line| (block, line)), message })?;
+            self.read_header(&mut open, &file).map_err(|(kind, line, message)| Fault {
+                kind,
+                file: index,
+                at: line.map(|line| (block, line)),
+                message,
+            })?;
         } else {
             skip_mark(&mut open).map_err(|(kind, message)| fault(kind, message))?;
         }

@@ -148,7 +148,8 @@ impl Bench {
     pub fn deliver(&self, wanted: &Wanted, name: &str) -> PathBuf {
         let (diff, changes) = self.diff(wanted);
         let to = self.path(name);
-        rows::write_delta(changes.into_iter().map(|c| delivered(c, EntryState::Delivered)), &diff.field_names, &to, self.scratch()).unwrap();
+        rows::write_delta(changes.into_iter().map(|c| delivered(c, EntryState::Delivered)), &diff.field_names, &to, self.scratch())
+            .unwrap();
         to
     }
 }

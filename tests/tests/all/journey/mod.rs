@@ -1,0 +1,20 @@
+//! What a user meets: the executable `penstock` as processes, with files on a disk, requests over loopback and kills at bad moments.
+//!
+//! Each test has a project folder and a receiver of its own, and compares what the receiver got with what the model holds. How the
+//! executable is found stands in [`executable`]. Nothing here may know how anything is stored.
+
+mod executable;
+mod faults;
+mod full_disk;
+mod guards;
+mod kills;
+mod limits;
+mod looking_back;
+mod names;
+mod plain;
+mod plans;
+mod secrets;
+mod settling;
+mod stage;
+mod wrong_input;
+mod wrong_rows;
