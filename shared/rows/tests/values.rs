@@ -135,6 +135,16 @@ fn an_ndjson_member_that_only_some_rows_have_is_a_column() {
 }
 
 #[test]
+fn members_without_end_are_refused_unless_the_fields_are_named() {
+    let bench = Bench::new();
+    let text: String = (0..2500).map(|i| format!("{{\"id\":{i},\"v\":1,\"m{i}\":1}}\n")).collect();
+    let path = bench.put("a.ndjson", text);
+    let e = bench.try_diff(&Wanted::of(&path)).unwrap_err();
+    assert!(e.kind == ErrorKind::Format && e.message.contains("2000 different members; list the fields"), "{e}");
+    assert_eq!(bench.diff(&Wanted::of(&path).fields(&[("v", "v")])).0.added, 2500);
+}
+
+#[test]
 fn columns_of_many_blocks_stand_in_the_order_of_their_first_appearance() {
     let bench = Bench::new();
     let mut text = String::new();

@@ -4,13 +4,16 @@ use super::RowSink;
 use super::csv::Ending;
 use super::nested::{BIG_INTEGER, Strict, holds_big_integer, may_be_big_integer};
 use crate::cell::Cell;
-use crate::columns::{Columns, MAX_COLUMNS};
+use crate::columns::Columns;
 use memchr::memchr;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
+
+/// More different members than this are taken for data in the place of names.
+const MAX_MEMBERS: usize = 2_000;
 
 /// Where a member was first seen: block, line within it, member within the line.
 pub(crate) type Position = (u32, u32, u32);
@@ -51,7 +54,7 @@ impl Members {
     fn with(&self, name: &str) -> Option<Arc<Columns>> {
         let mut shared = self.lock();
         if !shared.columns.names.iter().any(|n| n == name) {
-            if shared.columns.names.len() >= MAX_COLUMNS {
+            if shared.columns.names.len() >= MAX_MEMBERS {
                 return None;
             }
             let mut columns = (*shared.columns).clone();
@@ -140,7 +143,7 @@ impl Parser {
             }
             return self.slots.get(name).copied().flatten();
         }
-        if self.slots.len() < MAX_COLUMNS {
+        if self.slots.len() < MAX_MEMBERS {
             self.slots.insert(name.to_owned(), None);
             let mut shared = self.members.lock();
             if shared.others.len() < 100 && !shared.others.iter().any(|n| n == name) {
@@ -181,7 +184,7 @@ impl Parser {
                 }
             }
             if self.too_many {
-                return Err(format!("has more than {MAX_COLUMNS} different members; list the fields of the export"));
+                return Err(format!("has more than {MAX_MEMBERS} different members; list the fields of the export"));
             }
         }
         let mut shared = self.members.lock();
