@@ -7,6 +7,7 @@ mod args;
 mod chance;
 mod clock;
 mod failure;
+mod interrupt;
 mod look;
 mod plan;
 mod plan_file;

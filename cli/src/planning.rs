@@ -163,7 +163,7 @@ pub async fn plan(
     }
     let (planned_rows, checksum, removals_wait) = (diff.rows, diff.checksum, diff.removals_wait);
     let rate = estimate::rate(&destination.rate_limits);
-    let (directory, totals) = cut(&compiled, &names, &run, wish, rate, settle_all, &file, diff.changes.into_iter())?;
+    let (directory, totals) = cut(&compiled, &names, &run, wish, rate, settle_all, &file, diff.changes)?;
     run.totals = totals;
     run.parcels = directory.parcels.len() as u32;
     Ok(Planned { run, compiled, directory, file, rows: planned_rows, checksum, removals_wait, snapshot, unread: false })

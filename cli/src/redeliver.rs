@@ -2,6 +2,7 @@
 
 use crate::args::{Global, LookArgs};
 use crate::failure::Failure;
+use crate::interrupt::Interrupt;
 use crate::look;
 use crate::progress::Progress;
 use crate::run::{Runner, exit_status};
@@ -76,7 +77,8 @@ pub async fn redeliver(global: &Global, args: &LookArgs, yes: bool) -> Result<u8
         }
     }
     let progress = Progress::new(!global.quiet && !global.json);
-    let runner = Runner { global, site: &site, progress: &progress };
+    let interrupt = Interrupt::listen().map_err(Failure::new)?;
+    let runner = Runner { global, site: &site, progress: &progress, interrupt: &interrupt };
     let ended = runner.deliver(runs).await?;
     progress.done();
     let mut status = 0;

@@ -3,6 +3,7 @@
 use crate::args::{Global, RunArgs};
 use crate::chance::{self, Chance};
 use crate::failure::{CANCELED, FAILED, Failure, HELD, INCOMPLETE};
+use crate::interrupt::Interrupt;
 use crate::look;
 use crate::plan_file;
 use crate::planning::{self, Deltas, Planned, Wish};
@@ -34,7 +35,8 @@ pub async fn run(global: &Global, args: &RunArgs) -> Result<u8, Failure> {
     site::allowed_ranges(global)?;
     let _lock = site.lock()?;
     let progress = Progress::new(!global.quiet && !global.json);
-    let runner = Runner { global, site: &site, progress: &progress };
+    let interrupt = Interrupt::listen().map_err(Failure::new)?;
+    let runner = Runner { global, site: &site, progress: &progress, interrupt: &interrupt };
     let resumed = runner.resume(&exports).await?;
     let mut ended = Vec::new();
     let mut planned = Vec::new();
@@ -99,6 +101,8 @@ pub struct Runner<'a> {
     pub site: &'a Site,
     /// What a person sees.
     pub progress: &'a Progress,
+    /// Ctrl-C.
+    pub interrupt: &'a Interrupt,
 }
 
 enum Begun {
@@ -205,6 +209,7 @@ impl Runner<'_> {
         }
         let lane = self.site.lane(&export.destination);
         let wall = self.site.clock.now().wall;
+        self.interrupt.begin_delivering();
         begin::begin(store, objects, &lane, &mut run, &compiled.shape, &directory, &file, wall).await?;
         Ok(Begun::Delivering(run))
     }
@@ -216,24 +221,9 @@ impl Runner<'_> {
             lanes.entry(self.site.lane(&run.destination)).or_default().push(run);
         }
         self.progress.delivering(lanes.values().flatten().map(|run| run.totals.rows()).sum());
-        let (stopper, stopped) = tokio::sync::watch::channel(false);
-        let signals = async {
-            if tokio::signal::ctrl_c().await.is_err() {
-                std::future::pending::<()>().await;
-            }
-            self.progress.say("stopping: waiting for the requests on their way; press Ctrl-C again to leave at once");
-            let _ = stopper.send(true);
-            let _ = tokio::signal::ctrl_c().await;
-            std::process::exit(i32::from(CANCELED));
-        };
-        let work = async {
-            let working = lanes.into_iter().map(|(lane, runs)| self.work_off(lane, runs, stopped.clone()));
-            futures_util::future::join_all(working).await
-        };
-        let results = tokio::select! {
-            results = work => results,
-            () = signals => unreachable!("the second Ctrl-C leaves the process"),
-        };
+        self.interrupt.begin_delivering();
+        let working = lanes.into_iter().map(|(lane, runs)| self.work_off(lane, runs));
+        let results = futures_util::future::join_all(working).await;
         let mut ended = Ended { runs: Vec::new(), canceled: false, ids: BTreeMap::new() };
         for result in results {
             let (runs, canceled) = result?;
@@ -243,12 +233,7 @@ impl Runner<'_> {
         Ok(ended)
     }
 
-    async fn work_off(
-        &self,
-        lane: LaneName,
-        runs: Vec<Run>,
-        mut stopped: tokio::sync::watch::Receiver<bool>,
-    ) -> Result<(Vec<Run>, bool), Failure> {
+    async fn work_off(&self, lane: LaneName, runs: Vec<Run>) -> Result<(Vec<Run>, bool), Failure> {
         let Site { store, objects, clock, .. } = self.site;
         let destination = &self.site.loaded.project.destinations[&lane.destination];
         let mut chance = Chance::new();
@@ -264,9 +249,7 @@ impl Runner<'_> {
         };
         let transport = &site::transport(self.global, destination)?;
         let ports = Ports { store, objects, transport, clock };
-        let stop = async move {
-            let _ = stopped.wait_for(|stop| *stop).await;
-        };
+        let stop = self.interrupt.clone().asked();
         let because = match drive(ports, job, self.progress, &mut || chance.next(), stop).await? {
             End::Empty => Because::Done,
             End::Stopped => Because::Canceled,

@@ -13,6 +13,7 @@ use engine::deliver::owner::Claim;
 use engine::judge::{SuccessRule, judge};
 use engine::lane::lease::Predecessor;
 use engine::model::action::{ActionName, BatchMode};
+use engine::model::change::Fields;
 use engine::model::export::Export;
 use engine::plan::block::PlannedRow;
 use engine::port::{Clock, Exchange};
@@ -172,8 +173,11 @@ fn unrendered(order: &Order) -> Failure {
     Failure::new(format!("the request cannot be made: {reason}{body}"))
 }
 
+/// What a row is called, and its fields.
+type NamedRow = (String, Fields);
+
 /// A JSON file with a row or a list of rows, under the names that templates use.
-fn read_sample(path: &Path, export: &Export) -> Result<(Vec<String>, Vec<(String, Vec<Value>)>), Failure> {
+fn read_sample(path: &Path, export: &Export) -> Result<(Vec<String>, Vec<NamedRow>), Failure> {
     let wrong = |why: String| Failure::usage(format!("sample {}: {why}", path.display()));
     let text = std::fs::read_to_string(path).map_err(|e| wrong(e.to_string()))?;
     let value: Value = serde_json::from_str(&text).map_err(|e| wrong(format!("not JSON: {e}")))?;

@@ -193,18 +193,18 @@ fn lay_out(root: &Path) -> Result<(), PortError> {
     for entry in fs::read_dir(root).map_err(|e| file_error("list", root, &e))? {
         let name = entry.map_err(|e| file_error("list", root, &e))?.file_name();
         let name = name.to_string_lossy();
-        if name == "format" {
-            // Another process has laid it out meanwhile.
-            let line = fs::read_to_string(root.join("format")).map_err(|e| file_error("read", &root.join("format"), &e))?;
-            return check_format(root, &line);
-        }
         // What a process killed while it laid the directory out has left.
-        if !name.starts_with("format.") {
-            return Err(PortError::Failed(format!(
-                "{} holds `{name}` and is no data directory: choose a new or an empty one",
-                root.display()
-            )));
+        if name.starts_with("format.") {
+            continue;
         }
+        // Another process may have laid it out meanwhile; its other files may be listed before that one.
+        return match fs::read_to_string(root.join("format")) {
+            Ok(line) => check_format(root, &line),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                Err(PortError::Failed(format!("{} holds `{name}` and is no data directory: choose a new or an empty one", root.display())))
+            }
+            Err(e) => Err(file_error("read", &root.join("format"), &e)),
+        };
     }
     restrict_to_owner(root).map_err(|e| file_error("restrict to its owner", root, &e))?;
     let unfinished = root.join(format!("format.{}", std::process::id()));

@@ -25,6 +25,10 @@ pub struct StoredLimit {
     pub releases: Vec<(u64, u32)>,
     /// Permits that may be taken before the next heartbeat; of an owner that ended ill they count as used.
     pub reserved: u32,
+    /// Wall-clock time up to which even spacing has spent the limit (the theoretical arrival time of GCRA): a new owner goes on from
+    /// there, or every short run would begin with a burst. It only delays.
+    #[serde(default)]
+    pub spent_until: u64,
 }
 
 /// How a successor reads what its predecessor left.
@@ -188,15 +192,19 @@ impl Limited {
             // A burst counts on top of the spacing, so that a window sees 99 % and the burst.
             LimitMode::Paced => limit.burst.unwrap_or(limit.requests / 50).max(1),
         };
+        let slack = spacing * u64::from(burst - 1);
+        let spent_until = stored.iter().find(|s| s.window_seconds == limit.window_seconds).map_or(0, |s| s.spent_until);
+        // A clock that was ahead must not hold the lane for longer than pacing ever does.
+        let spent = (spent_until + margin).saturating_sub(now.wall).min(slack + spacing);
         Limited {
             limit: limit.clone(),
             window,
             out: 0,
             returning,
             returning_count,
-            pace: now.mono,
+            pace: now.mono + if spent_until == 0 { 0 } else { spent },
             spacing,
-            slack: spacing * u64::from(burst - 1),
+            slack,
             reserved_left: 0,
             preparing: None,
             reserved_all: false,
@@ -258,7 +266,8 @@ impl Limited {
         let wanted = (per_heartbeat + 2).min(u64::from(self.limit.requests)) as u32;
         let wanted = if release { 0 } else { wanted };
         self.preparing = Some((wanted, 0));
-        StoredLimit { window_seconds: self.limit.window_seconds, releases, reserved: wanted }
+        let spent_until = now.wall + self.pace.saturating_sub(now.mono);
+        StoredLimit { window_seconds: self.limit.window_seconds, releases, reserved: wanted, spent_until }
     }
 
     fn confirm(&mut self) {
@@ -425,12 +434,27 @@ mod tests {
     #[test]
     fn a_margin_is_compared_but_never_stored() {
         let limits = [limit(10, 60, LimitMode::Strict)];
-        let mut stored = vec![StoredLimit { window_seconds: 60, releases: vec![(at(50 * SECOND).wall, 3)], reserved: 0 }];
+        let mut stored = vec![StoredLimit { window_seconds: 60, releases: vec![(at(50 * SECOND).wall, 3)], reserved: 0, spent_until: 0 }];
         let how = Inheritance { margin: SECOND, ill_until: None, dead_since: None, canary: None };
         for hop in 0..20 {
             let mut permits = Permits::inherit(&limits, &stored, how, at(hop * SECOND));
             stored = permits.prepare(at(hop * SECOND), 30 * SECOND, true);
         }
         assert_eq!(stored[0].releases, vec![(at(50 * SECOND).wall, 3)]);
+    }
+
+    /// GL-26: at 60 an hour a run that follows another waits for its minute.
+    #[test]
+    fn even_spacing_goes_on_with_the_next_owner() {
+        let limits = [limit(60, 3600, LimitMode::Strict)];
+        let mut permits = fresh(&limits);
+        permits.take(at(0));
+        permits.give_back(at(SECOND));
+        let stored = permits.prepare(at(2 * SECOND), 30 * SECOND, true);
+        let how = Inheritance { margin: 0, ill_until: None, dead_since: None, canary: None };
+        let mut successor = Permits::inherit(&limits, &stored, how, at(3 * SECOND));
+        successor.prepare(at(3 * SECOND), 30 * SECOND, false);
+        successor.confirm();
+        assert_eq!(successor.ready(at(3 * SECOND)), Ready::At(at(60 * SECOND).mono));
     }
 }
