@@ -92,10 +92,25 @@ impl Site {
 
     /// The right to deliver from this data directory; one process at a time has it.
     pub fn lock(&self) -> Result<DeliveryLock, Failure> {
-        self.data.lock_delivering().map_err(|error| match error {
+        let lock = self.data.lock_delivering().map_err(|error| match error {
             LockError::Held(held) => Failure::new(held.to_string()),
             LockError::Port(error) => Failure::from(error),
-        })
+        })?;
+        self.clear_scratch();
+        Ok(lock)
+    }
+
+    /// Removes what killed processes left in the scratch folder a day ago or longer; younger files may be another process's plan.
+    fn clear_scratch(&self) {
+        const LEFT_AFTER: std::time::Duration = std::time::Duration::from_secs(24 * 3600);
+        let Ok(entries) = std::fs::read_dir(self.data.path().join("scratch")) else { return };
+        for entry in entries.flatten() {
+            let modified = entry.metadata().and_then(|meta| meta.modified());
+            if modified.is_ok_and(|modified| modified.elapsed().is_ok_and(|age| age > LEFT_AFTER)) {
+                // What cannot be removed takes up room and nothing else.
+                let _ = std::fs::remove_file(entry.path());
+            }
+        }
     }
 }
 
