@@ -48,7 +48,8 @@ impl Line {
     fn course(&self, what: &'static str, writes: usize) -> Course {
         let (world, faults) = (&self.simulation.world, &self.simulation.workload.faults);
         let mut chance = self.chance.borrow_mut();
-        let usual = self.simulation.workload.call_time / 2;
+        // Whoever plans is near the store: so that all of a beginning fits between two calls of a host that leaves.
+        let usual = self.simulation.workload.call_time / if self.session.is_some() { 2 } else { 40 };
         let mut course =
             Course { lot: Lot::Fine, out: 500 + chance.spread(usual, 0.5), back: 500 + chance.spread(usual, 0.5), seed: chance.number() };
         let Some(session) = &self.session else { return course };

@@ -177,9 +177,24 @@ impl Workload {
             rows: 1,
             rounds: 30,
             hosts: 1,
-            begins_within: 4 * SECOND,
-            call_time: 60_000,
+            begins_within: 3 * SECOND,
+            call_time: 100_000,
             ..Workload::small()
+        }
+    }
+
+    /// Hosts that die while the receiver keeps their requests open.
+    pub fn orphaning() -> Workload {
+        let receiver = ReceiverFaults { silence: 0.2, ..ReceiverFaults::default() };
+        let small = Workload::small();
+        Workload {
+            limits: json!("unlimited"),
+            timeout_seconds: 30,
+            rows: 40,
+            hosts: 3,
+            faults: Faults { dies_every: Some(20 * SECOND), receiver, ..small.faults },
+            faults_last: 600 * SECOND,
+            ..small
         }
     }
 

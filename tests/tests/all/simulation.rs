@@ -144,6 +144,16 @@ fn work_that_is_added_while_a_host_leaves_is_never_overlooked() {
     assert!(outcomes.iter().all(|(_, sessions)| *sessions >= 80), "the lane is left between the runs: {outcomes:?}");
 }
 
+/// I5: what a dead host has sent is open until its deadline, and its successor waits for that.
+#[test]
+fn requests_of_a_dead_host_count_until_their_deadline() {
+    for_each(0..10, |seed| {
+        let outcome = run(&Workload::orphaning(), seed, false);
+        assert_sound(&format!("seed {seed}"), &outcome);
+        assert!(outcome.fired.contains_key("death"), "seed {seed}: nobody died");
+    });
+}
+
 /// Looks for a planted bug: no seed may find anything without it, and some seed must find it.
 fn assert_found(canary: Canary, workload: &Workload, seeds: u64, found: impl Fn(&Outcome, &Outcome) -> bool + Sync) {
     let outcomes = for_each(0..seeds, |seed| {
