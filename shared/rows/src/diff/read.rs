@@ -47,6 +47,8 @@ pub(crate) struct Read {
     pub columns: Arc<Columns>,
     /// The fields in their final order, as numbers into `columns.fields`.
     pub order: Vec<usize>,
+    /// Whether only the rows tell which columns there are (NDJSON).
+    pub without_header: bool,
     pub places: Places,
 }
 
@@ -80,6 +82,7 @@ pub(crate) fn read(
         rows: AtomicU64::new(0),
         progress,
     };
+    let without_header = matches!(input, Input::Ndjson(..));
     let (columns, order, header_lines) = match input {
         Input::Csv(input, columns) => {
             let input = Mutex::new(*input);
@@ -121,7 +124,7 @@ pub(crate) fn read(
         return Err(SourceError::new(fault.kind, place, fault.message));
     }
     let order = order.unwrap_or_else(|| (0..columns.fields.len()).collect());
-    Ok(Read { columns, order, places })
+    Ok(Read { columns, order, without_header, places })
 }
 
 fn into_inner<T>(mutex: Mutex<T>) -> T {

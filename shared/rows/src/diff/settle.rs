@@ -9,7 +9,7 @@ use super::table::Table;
 use super::{Options, record, side_by_side, verdict};
 use crate::error::SourceError;
 use crate::request::{Diff, DiffRequest};
-use crate::snapshot::{Merged, SnapshotFile, reorders};
+use crate::snapshot::{Merged, SnapshotFile, names_of, reorders};
 use crate::spool::SpoolReader;
 use engine::model::change::{ChangeKind, EntryState, FieldNames};
 use std::collections::HashMap;
@@ -48,7 +48,13 @@ pub(crate) fn settle(inputs: Inputs<'_>) -> Result<Diff, SourceError> {
         }
     }
 
-    let field_names: FieldNames = read.order.iter().map(|i| read.columns.fields[*i].to.clone()).collect();
+    let mut field_names: Vec<String> = read.order.iter().map(|i| read.columns.fields[*i].to.clone()).collect();
+    if read.without_header && request.fields.is_empty() {
+        // A member that no row has any more is still a field of the rows that are gone.
+        let before = names_of(&snapshot).into_iter().filter(|name| !field_names.contains(name)).collect::<Vec<_>>();
+        field_names.extend(before);
+    }
+    let field_names: FieldNames = field_names.into();
     let reorders = reorders(&snapshot, &field_names);
     let removed = if sums.keyless { Vec::new() } else { removals(&snapshot, &table, threads)? };
     sums.before.sort_unstable();

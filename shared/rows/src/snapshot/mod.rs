@@ -8,7 +8,7 @@ mod read;
 mod sort;
 mod write;
 
-pub(crate) use merge::{Hashes, Merged, Reorder, reorders};
+pub(crate) use merge::{Hashes, Merged, Reorder, names_of, reorders};
 pub(crate) use read::{HashRow, Positions, SnapshotFile, open_all};
 pub use write::{CompactSummary, DeltaSummary, compact, write_delta};
 
