@@ -26,7 +26,7 @@ pub struct StoredLimit {
     /// Permits that may be taken before the next heartbeat; of an owner that ended ill they count as used.
     pub reserved: u32,
     /// Wall-clock time up to which even spacing has spent the limit (the theoretical arrival time of GCRA): a new owner goes on from
-    /// there, or every short run would begin with a burst. It only delays.
+    /// there, or every short run would begin with a burst. It only delays. 0: nothing is spent.
     #[serde(default)]
     pub spent_until: u64,
 }
@@ -195,14 +195,15 @@ impl Limited {
         let slack = spacing * u64::from(burst - 1);
         let spent_until = stored.iter().find(|s| s.window_seconds == limit.window_seconds).map_or(0, |s| s.spent_until);
         // A clock that was ahead must not hold the lane for longer than pacing ever does.
-        let spent = (spent_until + margin).saturating_sub(now.wall).min(slack + spacing);
+        // Without the margin: what is left of it would be stored again, and so grow at every hand-over.
+        let spent = spent_until.saturating_sub(now.wall).min(slack + spacing);
         Limited {
             limit: limit.clone(),
             window,
             out: 0,
             returning,
             returning_count,
-            pace: now.mono + if spent_until == 0 { 0 } else { spent },
+            pace: now.mono + spent,
             spacing,
             slack,
             reserved_left: 0,
@@ -266,7 +267,7 @@ impl Limited {
         let wanted = (per_heartbeat + 2).min(u64::from(self.limit.requests)) as u32;
         let wanted = if release { 0 } else { wanted };
         self.preparing = Some((wanted, 0));
-        let spent_until = now.wall + self.pace.saturating_sub(now.mono);
+        let spent_until = if self.pace > now.mono { now.wall + (self.pace - now.mono) } else { 0 };
         StoredLimit { window_seconds: self.limit.window_seconds, releases, reserved: wanted, spent_until }
     }
 
@@ -441,6 +442,25 @@ mod tests {
             stored = permits.prepare(at(hop * SECOND), 30 * SECOND, true);
         }
         assert_eq!(stored[0].releases, vec![(at(50 * SECOND).wall, 3)]);
+    }
+
+    #[test]
+    fn spacing_that_is_handed_over_again_and_again_does_not_grow() {
+        let limits = [limit(60, 60, LimitMode::Strict)];
+        let how = Inheritance { margin: SECOND, ill_until: None, dead_since: None, canary: None };
+        let mut permits = fresh(&limits);
+        permits.take(at(0));
+        permits.give_back(at(1000));
+        let mut stored = permits.prepare(at(1000), 30 * SECOND, true);
+        assert_eq!(stored[0].spent_until, at(SECOND).wall);
+        for hop in 1..20 {
+            let now = at(hop * 100_000);
+            let mut permits = Permits::inherit(&limits, &stored, how, now);
+            stored = permits.prepare(now, 30 * SECOND, false);
+            permits.confirm();
+            let ready = if hop < 10 { Ready::At(at(SECOND).mono) } else { Ready::Now };
+            assert_eq!(permits.ready(now), ready, "hand-over {hop}");
+        }
     }
 
     /// GL-26: at 60 an hour a run that follows another waits for its minute.
