@@ -276,7 +276,10 @@ pub(super) fn offset(simulation: &Simulation, chance: &mut Chance) -> i64 {
 
 fn new_clock(simulation: &Simulation, chance: &mut Chance) -> HostClock {
     let drift = simulation.workload.faults.drift_ppm;
-    let clock = HostClock::new(&simulation.world, offset(simulation, chance), chance.between(0, 2 * drift) as i64 - drift as i64);
+    let drawn = offset(simulation, chance);
+    // One machine has one wall clock, whichever of its processes reads it: `Predecessor::Dead` rests on that.
+    let before = simulation.clocks.borrow().first().filter(|_| simulation.workload.alone).map(|clock| clock.get());
+    let clock = HostClock::new(&simulation.world, before.unwrap_or(drawn), chance.between(0, 2 * drift) as i64 - drift as i64);
     simulation.clocks.borrow_mut().push(Rc::clone(&clock.offset));
     clock
 }
