@@ -1,39 +1,53 @@
 //! Planning a run of an export: the diff of its rows against its snapshot, cut into parcels in a local file.
 
+use crate::clock::SystemClock;
 use crate::failure::Failure;
-use crate::site::{self, Site};
+use crate::site;
+use backend_embedded::{DataDir, EmbeddedObjects, EmbeddedStore};
 use engine::model::export::{Export, FirstRun};
+use engine::model::name::Name;
+use engine::model::project::Project;
 use engine::plan::block::Directory;
 use engine::plan::cut::{Cutter, Options, Totals};
 use engine::plan::{estimate, guard};
-use engine::port::{Objects, PortError};
-use engine::run::document::{InvalidRow, LISTED_INVALID_ROWS, RowCounts, Run, Status};
+use engine::port::{Clock, Objects, PortError};
+use engine::run::document::{InvalidRow, LISTED_INVALID_ROWS, Run, Status};
 use engine::run::finish::WriteDelta;
 use engine::run::state::State;
+use engine::run::{begin, work};
 use engine::shape::{Compiled, Shape};
 use rows::DiffRequest;
 use std::fs::File;
 use std::io::{BufWriter, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Changes held in memory before they go to scratch files, bytes.
 const SPOOL_MEMORY: usize = 64 << 20;
 /// More deltas than this are merged into a new base.
 const MOST_DELTAS: usize = 31;
 
-/// How a run is planned.
-#[derive(Clone, Debug)]
-pub struct Wish {
-    /// The run's id.
-    pub run: String,
-    /// Its start, Unix microseconds: the frozen "now" of its templates.
-    pub started_at: u64,
-    /// Past a guard.
-    pub approve: bool,
-    /// Take the rows as delivered.
-    pub adopt: bool,
-    /// Send all present rows again.
-    pub full: bool,
+/// Where plans are made: the definitions, and what they are compared with.
+#[derive(Clone, Copy)]
+pub struct Ground<'a> {
+    /// The definitions.
+    pub project: &'a Project,
+    /// The folder that relative paths of sources start from.
+    pub folder: &'a Path,
+    /// The data directory.
+    pub data: &'a DataDir,
+    /// Its documents.
+    pub store: &'a EmbeddedStore,
+    /// Its objects.
+    pub objects: &'a EmbeddedObjects,
+    /// Time.
+    pub clock: &'a SystemClock,
+}
+
+impl Ground<'_> {
+    /// The organization.
+    pub fn organization(&self) -> &Name {
+        &self.project.organization.id
+    }
 }
 
 /// A run as planned; nothing is stored yet but a local file.
@@ -68,55 +82,35 @@ impl Planned {
 
 /// Plans a run of an export whose state is `state`. `progress` gets bytes and rows read.
 pub async fn plan(
-    site: &Site,
+    ground: Ground<'_>,
     export: &Export,
     state: &State,
-    wish: &Wish,
+    asked: Run,
     progress: &(dyn Fn(u64, u64) + Sync),
 ) -> Result<Planned, Failure> {
-    let destination = site.destination_of(export);
-    let model = site.model_of(export);
-    let shape = Shape::of(&site.loaded.project, export);
-    let source = site.source(model);
-    let scratch = site.scratch()?;
+    let destination = &ground.project.destinations[&export.destination];
+    let model = &ground.project.models[&export.model];
+    let shape = Shape::of(ground.project, export);
+    let source = site::source(ground.folder, model);
+    let scratch = site::scratch(ground.data)?;
+    let wish = asked.wish;
     let snapshot = state.snapshot.clone().unwrap_or_default();
     let version = shape.version();
-    let mut run = Run {
-        id: wish.run.clone(),
-        export: export.id.clone(),
-        destination: destination.id.clone(),
-        status: Status::Planning,
-        started_at: wish.started_at,
-        finished_at: None,
-        shape_version: version.clone(),
-        mapping_version: shape.mapping_version(),
-        object: format!("plans/{}/{}", site.organization(), wish.run),
-        field_names: Vec::new(),
-        parcels: 0,
-        totals: Totals::default(),
-        invalid_rows: 0,
-        invalid: Vec::new(),
-        reason: None,
-        rows: RowCounts::default(),
-        deliveries: Default::default(),
-        attempts: 0,
-        source_version: None,
-        finishes: 0,
-    };
+    let mut run = Run { shape_version: version.clone(), mapping_version: shape.mapping_version(), snapshot: snapshot.clone(), ..asked };
     let compiled = Compiled::new(shape).map_err(Failure::new)?;
-    let file = scratch.join(format!("{}.plan", wish.run));
+    let file = scratch.join(format!("{}.plan", run.id));
     let source_version = rows::source_version(&source)?;
     let unchanged = state.settled.as_ref().is_some_and(|settled| *settled == (source_version.clone(), version));
     if unchanged && !wish.full && !wish.adopt {
         run.source_version = Some(source_version);
         let names = Vec::new();
-        let (directory, totals) = cut(&compiled, &names, &run, wish, None, false, &file, std::iter::empty())?;
+        let (directory, totals) = cut(&compiled, &names, &run, None, false, &file, std::iter::empty())?;
         run.totals = totals;
         return Ok(Planned { run, compiled, directory, file, rows: 0, checksum: 0, removals_wait: false, snapshot, unread: true });
     }
     let mut files = Vec::with_capacity(snapshot.len());
     for name in &snapshot {
-        files.push(site.objects.local(name).await?);
+        files.push(ground.objects.local(name).await?);
     }
     let request = DiffRequest {
         source,
@@ -163,7 +157,7 @@ pub async fn plan(
     }
     let (planned_rows, checksum, removals_wait) = (diff.rows, diff.checksum, diff.removals_wait);
     let rate = estimate::rate(&destination.rate_limits);
-    let (directory, totals) = cut(&compiled, &names, &run, wish, rate, settle_all, &file, diff.changes)?;
+    let (directory, totals) = cut(&compiled, &names, &run, rate, settle_all, &file, diff.changes)?;
     run.totals = totals;
     run.parcels = directory.parcels.len() as u32;
     Ok(Planned { run, compiled, directory, file, rows: planned_rows, checksum, removals_wait, snapshot, unread: false })
@@ -174,7 +168,6 @@ fn cut(
     compiled: &Compiled,
     names: &[String],
     run: &Run,
-    wish: &Wish,
     rate: Option<f64>,
     settle_all: bool,
     file: &PathBuf,
@@ -187,7 +180,7 @@ fn cut(
         _ => Failure::new(format!("the plan cannot be written to {}: {e}", file.display())),
     };
     let started_at = run.started_at_text();
-    let options = Options { run: &wish.run, started_at: &started_at, rate, settle_all };
+    let options = Options { run: &run.id, started_at: &started_at, rate, settle_all };
     let out = BufWriter::with_capacity(1 << 20, File::create(file).map_err(wrong)?);
     let mut cutter = Cutter::new(compiled, names, options, out);
     for change in changes {
@@ -198,12 +191,49 @@ fn cut(
     Ok((directory, totals))
 }
 
+/// What became of a plan.
+pub enum Begun {
+    /// It waits for a person: a guard holds it, or only a plan was asked for.
+    Held(Run),
+    /// Its parcels are in the backlog.
+    Delivering(Run),
+}
+
+/// Keeps a plan, and puts it to work unless it is to wait. `None`: a person has asked for its end meanwhile.
+pub async fn carry_out(ground: Ground<'_>, version: u64, planned: Planned) -> Result<Option<Begun>, Failure> {
+    let (store, objects, organization) = (ground.store, ground.objects, ground.organization());
+    let Planned { mut run, compiled, directory, file, .. } = planned;
+    let wall = ground.clock.now().wall;
+    let kept = if run.status == Status::Held || run.wish.plan_only {
+        run.status = Status::Held;
+        run.finished_at = Some(wall);
+        let kept = begin::keep(store, objects, organization, &run, version, &compiled.shape, &file, wall / 1_000_000).await;
+        match kept {
+            Ok(_) => {
+                begin::unclaim(store, organization, &run.export, &run.id, ground.clock.seconds()).await?;
+                work::done(store, organization, &run.id, ground.clock.seconds()).await?;
+                Ok(Begun::Held(run))
+            }
+            Err(error) => Err(error),
+        }
+    } else {
+        let lane = site::lane(organization, &run.destination);
+        let begun = begin::begin(store, objects, &lane, &mut run, version, &compiled.shape, &directory, &file, wall).await;
+        begun.map(|()| Begun::Delivering(run))
+    };
+    match kept {
+        Ok(begun) => Ok(Some(begun)),
+        Err(PortError::Conflict) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// Merges a snapshot of many deltas into a new base. Old files go once no list names them.
-pub async fn compact(site: &Site, export: &Export, state: State) -> Result<State, Failure> {
+pub async fn compact(ground: Ground<'_>, export: &Export, state: State) -> Result<State, Failure> {
     let Some(files) = state.snapshot.clone() else { return Ok(state) };
     let mut paths = Vec::with_capacity(files.len());
     for name in &files {
-        paths.push(site.objects.local(name).await?);
+        paths.push(ground.objects.local(name).await?);
     }
     let size = |path: &PathBuf| std::fs::metadata(path).map_or(0, |meta| meta.len());
     let base = paths.first().map_or(0, size);
@@ -213,12 +243,12 @@ pub async fn compact(site: &Site, export: &Export, state: State) -> Result<State
     if files.len() <= MOST_DELTAS && !heavy {
         return Ok(state);
     }
-    let to = site.scratch()?.join(format!("{}.base.parquet", export.id));
+    let to = site::scratch(ground.data)?.join(format!("{}.base.parquet", export.id));
     rows::compact(&paths, &to)?;
     let newest = files.last().map_or("", String::as_str).rsplit('/').next().unwrap_or_default().trim_end_matches(".parquet").to_string();
-    let name = format!("snapshots/{}/{}/{newest}-base.parquet", site.organization(), export.id);
-    site.objects.adopt(&name, &to).await?;
-    let swapped = engine::run::state::change(&site.store, site.organization(), &export.id, site.clock.seconds(), |state| {
+    let name = format!("snapshots/{}/{}/{newest}-base.parquet", ground.organization(), export.id);
+    ground.objects.adopt(&name, &to).await?;
+    let swapped = engine::run::state::change(ground.store, ground.organization(), &export.id, ground.clock.seconds(), |state| {
         if state.snapshot.as_ref() == Some(&files) {
             state.snapshot = Some(vec![name.clone()]);
             Ok(())
@@ -230,7 +260,7 @@ pub async fn compact(site: &Site, export: &Export, state: State) -> Result<State
     match swapped {
         Ok(state) => {
             for old in &files {
-                site.objects.delete(old).await?;
+                ground.objects.delete(old).await?;
             }
             Ok(state)
         }

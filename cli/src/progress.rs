@@ -1,6 +1,6 @@
 //! What a person sees while a long command works: a bar on standard error, or nothing.
 
-use engine::deliver::Watch;
+use engine::deliver::{Attempted, Watch};
 use engine::judge::Class;
 use engine::keys::LaneName;
 use engine::lane::pump::Waiting;
@@ -96,19 +96,19 @@ impl Progress {
 }
 
 impl Watch for Progress {
-    fn attempted(&self, _run: &str, class: Class, rows: u64, last: bool, error: Option<&str>) {
+    fn attempted(&self, attempted: &Attempted<'_>) {
         let mut state = self.state.borrow_mut();
         state.attempts += 1;
-        if class != Class::Success {
+        if attempted.class != Class::Success {
             state.failures += 1;
-            state.error = error.map(str::to_string);
+            state.error = attempted.error.map(str::to_string);
         }
         drop(state);
         if self.bar.is_hidden() {
             return;
         }
-        if last {
-            self.bar.inc(rows);
+        if attempted.last {
+            self.bar.inc(attempted.rows);
         }
         self.show();
     }

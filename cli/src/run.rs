@@ -6,20 +6,22 @@ use crate::failure::{CANCELED, FAILED, Failure, HELD, INCOMPLETE};
 use crate::interrupt::Interrupt;
 use crate::look;
 use crate::plan_file;
-use crate::planning::{self, Deltas, Planned, Wish};
+use crate::planning::{self, Begun, Deltas};
 use crate::progress::Progress;
 use crate::site::{self, Site};
 use crate::summary;
 use engine::deliver::Ports;
+use engine::deliver::command::stop_when;
 use engine::deliver::drive::{End, Job, drive};
 use engine::keys::LaneName;
 use engine::lane::lease::Predecessor;
 use engine::model::export::Export;
 use engine::model::name::Name;
-use engine::port::{Clock, Expect};
-use engine::run::document::{self, Run, Status};
+use engine::port::Clock;
+use engine::run::document::{self, Run, Status, Wish};
 use engine::run::finish::{Because, finish};
-use engine::run::{begin, state};
+use engine::run::request::{self, Ask, Asked, Refused};
+use engine::run::{begin, state, work};
 use std::collections::BTreeMap;
 
 /// Runs the exports one after the other, or side by side where their destinations differ.
@@ -105,11 +107,6 @@ pub struct Runner<'a> {
     pub interrupt: &'a Interrupt,
 }
 
-enum Begun {
-    Held(Run),
-    Delivering(Run),
-}
-
 /// Runs that have ended.
 pub struct Ended {
     /// As they stand.
@@ -138,11 +135,11 @@ impl Runner<'_> {
                     // It was cut short while it was planned: nothing of it was sent, nothing of it is owed.
                     if let Some((run, _)) = found.filter(|(run, _)| run.status == Status::Planning) {
                         begin::withdraw(store, &self.site.lane(&run.destination), &id, now).await?;
-                        let reason = Some("cut short while it was planned; nothing was sent".to_string());
-                        let failed = Run { status: Status::Failed, reason, finished_at: Some(self.site.clock.now().wall), ..run };
-                        document::write(store, organization, &failed, Expect::Any, now).await?;
+                        let reason = "cut short while it was planned; nothing was sent".to_string();
+                        request::end(store, organization, run, Status::Failed, reason, self.site.clock.now().wall).await?;
                     }
                     begin::unclaim(store, organization, &export.id, &id, now).await?;
+                    work::done(store, organization, &id, now).await?;
                 }
             }
         }
@@ -164,54 +161,49 @@ impl Runner<'_> {
     /// Plans an export and puts the plan to work, unless a guard holds it.
     async fn begin(&self, export: &Export, args: &RunArgs, header: Option<&plan_file::Header>) -> Result<Begun, Failure> {
         let (store, organization) = (&self.site.store, self.site.organization());
-        let now = self.site.clock.now();
-        let run = header.map_or_else(|| chance::fresh_name("run", now.wall), |header| header.run.clone());
+        let wall = self.site.clock.now().wall;
+        let run = header.map_or_else(|| chance::fresh_name("run", wall), |header| header.run.clone());
         if header.is_some() && document::read(store, organization, &run, self.site.clock.seconds()).await?.is_some() {
             return Err(Failure::new(format!("this plan was executed already, as {run}: make a new one")));
         }
-        let claimed = begin::claim(store, organization, &export.id, &run, chance::random(), self.site.clock.seconds()).await?;
-        let state = claimed.map_err(|other| Failure::new(format!("{other} of export {} is not finished", export.id)))?;
-        let begun = self.begin_claimed(export, args, header, state, run.clone(), now.wall).await;
-        if !matches!(begun, Ok(Begun::Delivering(_))) {
-            begin::unclaim(store, organization, &export.id, &run, self.site.clock.seconds()).await?;
+        let full = args.full || header.is_some_and(|header| header.full);
+        let wish = Wish { approve: args.approve, adopt: args.adopt, full, ..Wish::default() };
+        let (export_id, destination) = (&export.id, &export.destination);
+        let ask = Ask { organization, export: export_id, destination, run: &run, wish, hash_seed: chance::random() };
+        let asked = match request::start(store, ask, wall).await? {
+            Ok(asked) => asked,
+            Err(Refused::Busy(other)) => return Err(Failure::new(format!("{other} of export {export_id} is not finished"))),
+            Err(refused) => return Err(Failure::new(format!("{run} cannot begin: {refused:?}"))),
+        };
+        let begun = self.begin_asked(export, header, asked.clone()).await;
+        if let Err(failure) = &begun {
+            // Where not even this can be written (a full disk), the next run finds the rest.
+            let wall = self.site.clock.now().wall;
+            let _ = request::end(store, organization, asked.run, Status::Failed, failure.message.clone(), wall).await;
         }
         begun
     }
 
-    async fn begin_claimed(
-        &self,
-        export: &Export,
-        args: &RunArgs,
-        header: Option<&plan_file::Header>,
-        state: state::State,
-        run: String,
-        wall: u64,
-    ) -> Result<Begun, Failure> {
-        let (store, objects) = (&self.site.store, &self.site.objects);
+    async fn begin_asked(&self, export: &Export, header: Option<&plan_file::Header>, asked: Asked) -> Result<Begun, Failure> {
+        let ground = self.site.ground();
+        let Asked { mut run, version, state } = asked;
         // A plan names the snapshot's files, so they stay as they are until it is executed.
-        let state = if header.is_some() { state } else { planning::compact(self.site, export, state).await? };
-        let started_at = header.map_or(wall, |header| header.started_at);
-        let full = args.full || header.is_some_and(|header| header.full);
-        let wish = Wish { run, started_at, approve: args.approve, adopt: args.adopt, full };
+        let state = if header.is_some() { state } else { planning::compact(ground, export, state).await? };
+        run.started_at = header.map_or(run.started_at, |header| header.started_at);
         let reading = self.progress.reading(export.model.as_str());
-        let Planned { mut run, compiled, directory, file, rows, checksum, snapshot, removals_wait, .. } =
-            planning::plan(self.site, export, &state, &wish, &reading).await?;
+        let planned = planning::plan(ground, export, &state, run, &reading).await?;
         if let Some(header) = header {
-            header.check(rows, checksum, &snapshot, &run.shape_version).map_err(Failure::new)?;
+            header.check(planned.rows, planned.checksum, &planned.snapshot, &planned.run.shape_version).map_err(Failure::new)?;
         }
-        if removals_wait {
+        if planned.removals_wait {
             self.progress.say("removals wait for the next clean run: the key of an invalid row cannot be read");
         }
-        if run.status == Status::Held {
-            run.finished_at = Some(self.site.clock.now().wall);
-            document::write(store, self.site.organization(), &run, Expect::Absent, self.site.clock.seconds()).await?;
-            return Ok(Begun::Held(run));
+        if planned.run.status != Status::Held {
+            self.interrupt.begin_delivering();
         }
-        let lane = self.site.lane(&export.destination);
-        let wall = self.site.clock.now().wall;
-        self.interrupt.begin_delivering();
-        begin::begin(store, objects, &lane, &mut run, &compiled.shape, &directory, &file, wall).await?;
-        Ok(Begun::Delivering(run))
+        let id = planned.run.id.clone();
+        let begun = planning::carry_out(ground, version, planned).await?;
+        begun.ok_or_else(|| Failure::new(format!("{id} was canceled while it was planned; nothing was sent")))
     }
 
     /// Delivers runs, lanes side by side, and finishes them.
@@ -249,11 +241,14 @@ impl Runner<'_> {
         };
         let transport = &site::transport(self.global, destination)?;
         let ports = Ports { store, objects, transport, clock };
-        let stop = self.interrupt.clone().asked();
+        let stop = stop_when(self.interrupt.clone().asked());
         let because = match drive(ports, job, self.progress, &mut || chance.next(), stop).await? {
             End::Empty => Because::Done,
             End::Stopped => Because::Canceled,
             End::Dead => Because::Dead,
+            End::Paused => {
+                return Err(Failure::new(format!("destination {} is paused: resume it, then run again", lane.destination)));
+            }
             End::Held { owner, .. } => return Err(Failure::new(format!("the lane of {} is held by {owner}", lane.destination))),
             End::Lost => {
                 return Err(Failure::new(format!(

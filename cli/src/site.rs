@@ -3,6 +3,7 @@
 use crate::args::Global;
 use crate::clock::SystemClock;
 use crate::failure::Failure;
+use crate::planning::Ground;
 use crate::project::{self, Loaded};
 use backend_embedded::{DataDir, DeliveryLock, EmbeddedObjects, EmbeddedStore, LockError};
 use engine::keys::LaneName;
@@ -70,7 +71,7 @@ impl Site {
 
     /// The lane of a destination.
     pub fn lane(&self, destination: &Name) -> LaneName {
-        LaneName { organization: self.organization().clone(), destination: destination.clone(), share: 0 }
+        lane(self.organization(), destination)
     }
 
     /// How long attempts are kept, seconds.
@@ -85,31 +86,58 @@ impl Site {
 
     /// A folder for files that vanish with the process.
     pub fn scratch(&self) -> Result<PathBuf, Failure> {
-        let path = self.data.path().join("scratch");
-        std::fs::create_dir_all(&path).map_err(|e| Failure::new(format!("{} cannot be made: {e}", path.display())))?;
-        Ok(path)
+        scratch(&self.data)
+    }
+
+    /// Where its plans are made.
+    pub fn ground(&self) -> Ground<'_> {
+        Ground {
+            project: &self.loaded.project,
+            folder: &self.loaded.folder,
+            data: &self.data,
+            store: &self.store,
+            objects: &self.objects,
+            clock: &self.clock,
+        }
     }
 
     /// The right to deliver from this data directory; one process at a time has it.
     pub fn lock(&self) -> Result<DeliveryLock, Failure> {
-        let lock = self.data.lock_delivering().map_err(|error| match error {
-            LockError::Held(held) => Failure::new(held.to_string()),
-            LockError::Port(error) => Failure::from(error),
-        })?;
-        self.clear_scratch();
-        Ok(lock)
+        lock(&self.data)
     }
+}
 
-    /// Removes what killed processes left in the scratch folder a day ago or longer; younger files may be another process's plan.
-    fn clear_scratch(&self) {
-        const LEFT_AFTER: std::time::Duration = std::time::Duration::from_secs(24 * 3600);
-        let Ok(entries) = std::fs::read_dir(self.data.path().join("scratch")) else { return };
-        for entry in entries.flatten() {
-            let modified = entry.metadata().and_then(|meta| meta.modified());
-            if modified.is_ok_and(|modified| modified.elapsed().is_ok_and(|age| age > LEFT_AFTER)) {
-                // What cannot be removed takes up room and nothing else.
-                let _ = std::fs::remove_file(entry.path());
-            }
+/// The lane of a destination.
+pub fn lane(organization: &Name, destination: &Name) -> LaneName {
+    LaneName { organization: organization.clone(), destination: destination.clone(), share: 0 }
+}
+
+/// A folder for files that vanish with the process.
+pub fn scratch(data: &DataDir) -> Result<PathBuf, Failure> {
+    let path = data.path().join("scratch");
+    std::fs::create_dir_all(&path).map_err(|e| Failure::new(format!("{} cannot be made: {e}", path.display())))?;
+    Ok(path)
+}
+
+/// The right to deliver from a data directory; one process at a time has it.
+pub fn lock(data: &DataDir) -> Result<DeliveryLock, Failure> {
+    let lock = data.lock_delivering().map_err(|error| match error {
+        LockError::Held(held) => Failure::new(held.to_string()),
+        LockError::Port(error) => Failure::from(error),
+    })?;
+    clear_scratch(data);
+    Ok(lock)
+}
+
+/// Removes what killed processes left in the scratch folder a day ago or longer; younger files may be another process's plan.
+fn clear_scratch(data: &DataDir) {
+    const LEFT_AFTER: std::time::Duration = std::time::Duration::from_secs(24 * 3600);
+    let Ok(entries) = std::fs::read_dir(data.path().join("scratch")) else { return };
+    for entry in entries.flatten() {
+        let modified = entry.metadata().and_then(|meta| meta.modified());
+        if modified.is_ok_and(|modified| modified.elapsed().is_ok_and(|age| age > LEFT_AFTER)) {
+            // What cannot be removed takes up room and nothing else.
+            let _ = std::fs::remove_file(entry.path());
         }
     }
 }

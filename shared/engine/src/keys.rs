@@ -31,6 +31,11 @@ impl LaneName {
         Key::new(self.partition(), "bell")
     }
 
+    /// Whether it is paused.
+    pub fn pause(&self) -> Key {
+        Key::new(self.partition(), "pause")
+    }
+
     /// The lane of a partition's name.
     pub fn parse(partition: &str) -> Option<LaneName> {
         let mut parts = partition.split('#');
@@ -44,6 +49,19 @@ impl LaneName {
 /// The document of a run.
 pub fn run(organization: &Name, run: &str) -> Key {
     Key::new(format!("{organization}#run"), run)
+}
+
+/// The partition of what is under way in all organizations.
+pub const WORK: &str = "work";
+
+/// What is under way: a run that was asked for and has not ended.
+pub fn work(organization: &Name, run: &str) -> Key {
+    Key::new(WORK, format!("{organization}#{run}"))
+}
+
+/// When an export runs next by itself.
+pub fn firing(organization: &Name, export: &Name) -> Key {
+    Key::new(format!("{organization}#export#{export}"), "firing")
 }
 
 /// The partition of a run's progress and segments.

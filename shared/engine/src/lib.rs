@@ -11,6 +11,7 @@ pub mod plan;
 pub mod port;
 pub mod record;
 pub mod run;
+pub mod schedule;
 pub mod shape;
 pub mod success_path;
 pub mod template;

@@ -5,12 +5,12 @@ use super::Simulation;
 use super::chance::{Chance, fingerprint};
 use super::host::EPOCH;
 use super::ports::{HostObjects, HostStore};
-use super::world::SECOND;
 use engine::model::change::{Change, ChangeKind, DeltaRow, Entry, EntryState};
 use engine::model::name::Name;
 use engine::plan::cut::{Cutter, Options};
-use engine::run::begin::{begin, claim};
-use engine::run::document::{DeliveryCounts, RowCounts, Run, Status};
+use engine::run::begin::begin;
+use engine::run::document::Wish;
+use engine::run::request::{Ask, start};
 use engine::shape::{Compiled, Shape};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -147,28 +147,22 @@ pub(super) async fn put_to_work(simulation: &Rc<Simulation>, planned: &Planned) 
     let names = vec!["id".to_string(), "v".to_string()];
     let compiled = Compiled::new(shape.clone()).expect("the templates of the simulation compile");
     let rates = simulation.destination.rate_limits.iter().map(|limit| f64::from(limit.requests) / f64::from(limit.window_seconds));
-    let mut run = Run {
-        id: planned.run.clone(),
-        export,
-        destination: simulation.destination.id.clone(),
-        status: Status::Planning,
-        started_at: wall,
-        finished_at: None,
-        shape_version: shape.version(),
-        mapping_version: shape.mapping_version(),
-        object: format!("plans/{}/rows", planned.run),
-        field_names: names.clone(),
-        parcels: 0,
-        totals: Default::default(),
-        invalid_rows: 0,
-        invalid: Vec::new(),
-        reason: None,
-        rows: RowCounts::default(),
-        deliveries: DeliveryCounts::default(),
-        attempts: 0,
-        source_version: None,
-        finishes: 0,
+    let store = HostStore::new(simulation, None, world.fork());
+    let ask = Ask {
+        organization: &simulation.lane.organization,
+        export: &export,
+        destination: &simulation.destination.id,
+        run: &planned.run,
+        wish: Wish::default(),
+        hash_seed: 7,
     };
+    let (mut run, version) = match start(&store, ask, wall).await {
+        Ok(Ok(asked)) => (asked.run, asked.version),
+        refused => return world.violated(|| format!("{} cannot have its export: {refused:?}", planned.run)),
+    };
+    run.shape_version = shape.version();
+    run.mapping_version = shape.mapping_version();
+    run.field_names.clone_from(&names);
     let started_at = run.started_at_text();
     let options = Options { run: &planned.run, started_at: &started_at, rate: rates.reduce(f64::min), settle_all: false };
     let mut cutter = Cutter::new(&compiled, &names, options, Vec::new());
@@ -178,13 +172,8 @@ pub(super) async fn put_to_work(simulation: &Rc<Simulation>, planned: &Planned) 
     run.totals = totals;
     let file = simulation.folder.path().join(&planned.run);
     std::fs::write(&file, bytes).expect("a plan fits into the temporary folder");
-    let store = HostStore::new(simulation, None, world.fork());
-    let claimed = claim(&store, &simulation.lane.organization, &run.export, &run.id, 7, wall / SECOND).await;
-    if !matches!(claimed, Ok(Ok(_))) {
-        world.violated(|| format!("{} cannot have its export: {claimed:?}", planned.run));
-    }
     let objects = HostObjects::new(simulation, None, world.fork());
-    let begun = begin(&store, &objects, &simulation.lane, &mut run, &shape, &directory, &file, wall).await;
+    let begun = begin(&store, &objects, &simulation.lane, &mut run, version, &shape, &directory, &file, wall).await;
     begun.unwrap_or_else(|error| panic!("{} cannot begin: {error}", planned.run));
     world.note("run begins", run.totals.rows(), run.totals.deliveries);
 }

@@ -6,6 +6,7 @@ use super::ports::{HostObjects, HostStore};
 use super::wire::Wire;
 use super::workload::CrashAt;
 use super::world::{SECOND, Sleep, World};
+use engine::deliver::command::stop_when;
 use engine::deliver::drive::{End, Job, drive};
 use engine::deliver::{Ports, Unwatched};
 use engine::lane::bell;
@@ -313,5 +314,5 @@ async fn one_session(
         canary: simulation.workload.canary,
     };
     let ports = Ports { store: &store, objects: &objects, transport: &wire, clock };
-    mortal(simulation, session, chance, drive(ports, job, &Unwatched, &mut jitter, stop)).await
+    mortal(simulation, session, chance, drive(ports, job, &Unwatched, &mut jitter, stop_when(stop))).await
 }

@@ -40,10 +40,21 @@ pub(super) fn schedule(place: &Place<'_>) -> Option<Schedule> {
         (None, Some(cron)) => {
             let expression = cron.filled_text()?;
             check_cron(expression).map_err(|message| cron.problem(message)).ok()?;
-            let timezone = match timezone {
-                Some(place) => zone(&place)?,
+            let named = match &timezone {
+                Some(place) => zone(place)?,
                 None => "UTC".to_string(),
             };
+            if let Err(error) = cronexpr::parse_crontab(&format!("{expression} {named}")) {
+                let (place, message) = match &timezone {
+                    Some(place) if cronexpr::parse_crontab(&format!("{expression} UTC")).is_ok() => {
+                        (place, "is not a time zone that is known; write an IANA name like Europe/Berlin, or UTC".to_string())
+                    }
+                    _ => (&cron, format!("is no cron expression that can be followed: {error}")),
+                };
+                place.problem(message);
+                return None;
+            }
+            let timezone = named;
             Some(Schedule::Cron { expression: expression.to_string(), timezone })
         }
         _ => {

@@ -3,27 +3,28 @@
 //! The only place that waits. Nothing is spawned: dropping the future stops everything at once, as a crash would.
 
 use super::attach::Attachments;
+use super::command::{Command, Probe};
 use super::log::{self, Batch, Book, Log, Origin};
 use super::order::{self, Order};
 use super::owner::{self, Beat, Claim, Owned, Ownership};
-use super::{Ports, Watch};
+use super::{Attempted, Ports, Watch};
 use crate::judge::{self, Class, SuccessRule, Verdict};
 use crate::keys::{self, LaneName};
 use crate::lane::backlog::{self, Parcel};
-use crate::lane::bell;
 use crate::lane::lease::Predecessor;
 use crate::lane::permits::Canary;
 use crate::lane::pump::{Candidate, Grant, Next, Pump, Settings, Slot};
+use crate::lane::{bell, pause};
 use crate::model::destination::Destination;
 use crate::plan::block::{self, PlannedRow};
-use crate::port::{Clock, Exchange, Key, Now, Objects, PortError, Store, Transport};
+use crate::port::{Clock, Exchange, Key, Now, Objects, Outgoing, PortError, Store, Transport};
 use crate::record::page::{self, Line, LoggedRequest};
 use crate::record::segment::{Segment, UnsentRow};
 use crate::run::document;
 use crate::shape::{Compiled, Occasion, Rendered};
-use futures_util::stream::{FuturesUnordered, StreamExt};
+use futures_util::stream::{FuturesUnordered, Stream, StreamExt};
 use std::borrow::Cow;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
@@ -73,6 +74,8 @@ pub enum End {
     },
     /// The lease was lost; someone else goes on.
     Lost,
+    /// The destination is paused; its deliveries are kept.
+    Paused,
 }
 
 /// What a run's deliveries share.
@@ -83,33 +86,44 @@ struct Context {
     compiled: Compiled,
 }
 
-struct Answer {
-    grant: Grant,
-    exchange: Exchange,
-    shown: LoggedRequest,
-    rows: u64,
+/// What is on its way.
+enum Flight {
+    Delivery { grant: Grant, shown: LoggedRequest, rows: u64 },
+    Probe { done: Box<dyn FnOnce(Exchange, u64)>, started: Now },
+}
+
+async fn exchange<T: Transport>(transport: &T, outgoing: Outgoing, flight: Flight) -> (Flight, Exchange) {
+    (flight, transport.send(outgoing).await)
 }
 
 /// Work that goes on beside the sending.
 type Pending<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
 
 enum Event {
-    Answered(Box<Answer>),
-    Recorded(Result<(), PortError>, Batch),
-    Beaten(Beat, Now),
-    Stop,
+    Answered(Box<(Flight, Exchange)>),
+    Recorded(Recording),
+    Beaten(Beaten),
+    Asked(Command),
     Woken,
 }
 
-/// Works a lane off until nothing is left, `stop` resolves, or the lane is lost. `chance` gives numbers in 0..1 for jitter.
+/// What a recording came to: the runs of which nothing is left then, and what was to be written.
+type Recording = (Result<Vec<String>, PortError>, Batch);
+/// What a heartbeat came to, when it began, and whether the destination is paused.
+type Beaten = (Beat, Now, bool);
+
+/// Works a lane off until nothing is left, it is told to stop, or the lane is lost. `chance` gives numbers in 0..1 for jitter.
 /// `Err`: the store failed for good; what was answered but not recorded will be sent again under the same key.
 pub async fn drive<S: Store, O: Objects, T: Transport, C: Clock>(
     ports: Ports<'_, S, O, T, C>,
     job: Job<'_>,
     watch: &dyn Watch,
     chance: &mut dyn FnMut() -> f64,
-    stop: impl Future<Output = ()>,
+    commands: impl Stream<Item = Command>,
 ) -> Result<End, PortError> {
+    if pause::read(ports.store, job.lane, ports.clock.now().wall / 1_000_000).await?.is_some() {
+        return Ok(End::Paused);
+    }
     let attachments = Attachments::of(job.destination);
     let limits = &job.destination.rate_limits;
     let claim = Claim {
@@ -125,7 +139,7 @@ pub async fn drive<S: Store, O: Objects, T: Transport, C: Clock>(
         Ownership::Held { owner, until } => return Ok(End::Held { owner, until }),
     };
     let mut worker = Worker::new(ports, job, watch, &attachments, owned);
-    let end = worker.work(chance, stop).await?;
+    let end = worker.work(chance, commands).await?;
     if end != End::Lost {
         worker.release().await?;
     }
@@ -141,7 +155,14 @@ struct Worker<'a, S, O, T, C> {
     version: u64,
     log: Log,
     contexts: HashMap<String, Rc<Context>>,
-    waiting: VecDeque<(Key, Parcel)>,
+    /// Parcels of the backlog that are not open, by run, each in order.
+    waiting: BTreeMap<String, VecDeque<(Key, Parcel)>>,
+    /// Some run may have parcels waiting and none open.
+    turns_changed: bool,
+    /// Runs that were canceled, and those of them that have something on its way or unrecorded.
+    withdrawn: BTreeSet<String>,
+    draining: BTreeSet<String>,
+    probes: VecDeque<Probe>,
     rows: HashMap<Slot, Rc<Vec<Vec<PlannedRow>>>>,
     /// Parcels of which every delivery is done, but not all is recorded.
     ended: Vec<Slot>,
@@ -175,26 +196,31 @@ impl<'a, S: Store, O: Objects, T: Transport, C: Clock> Worker<'a, S, O, T, C> {
             version,
             log: Log::new(),
             contexts: HashMap::new(),
-            waiting: VecDeque::new(),
+            waiting: BTreeMap::new(),
+            turns_changed: false,
+            withdrawn: BTreeSet::new(),
+            draining: BTreeSet::new(),
+            probes: VecDeque::new(),
             rows: HashMap::new(),
             ended: Vec::new(),
             unrecorded: None,
         }
     }
 
-    async fn work(&mut self, chance: &mut dyn FnMut() -> f64, stop: impl Future<Output = ()>) -> Result<End, PortError> {
+    async fn work(&mut self, chance: &mut dyn FnMut() -> f64, commands: impl Stream<Item = Command>) -> Result<End, PortError> {
         let Ports { store, objects, transport, clock } = self.ports;
         let lane = self.job.lane;
-        let mut stop = pin!(stop);
-        let mut stopped = false;
+        let mut commands = pin!(commands.fuse());
+        let mut stopped = None;
         let mut in_flight = FuturesUnordered::new();
-        let mut recording: Option<Pending<'a, (Result<(), PortError>, Batch)>> = None;
-        let mut beating: Option<Pending<'a, (Beat, Now)>> = None;
+        let mut recording: Option<Pending<'a, Recording>> = None;
+        let mut beating: Option<Pending<'a, Beaten>> = None;
         self.look().await?;
         loop {
             self.top_up().await?;
             let now = clock.now();
             if recording.is_none() {
+                self.drained();
                 let idle = self.pump.in_flight() == 0 && matches!(self.pump.next(now), Next::Empty | Next::Dead);
                 if let Some(batch) = self.batch_to_record(now, idle) {
                     if !self.pump.lease.allows_recording(now) {
@@ -212,13 +238,22 @@ impl<'a, S: Store, O: Objects, T: Transport, C: Clock> Worker<'a, S, O, T, C> {
                 None => self.pump.next(now),
             };
             let quiet = recording.is_none() && self.log.is_empty() && self.unrecorded.is_none();
-            let mut wake = None;
+            let (next, go) = match self.next_probe(next, stopped.is_some(), now) {
+                Ok(probe) => {
+                    let outgoing = self.attachments.attach(probe.rendered);
+                    self.pump.start_outside(now);
+                    in_flight.push(exchange(transport, outgoing, Flight::Probe { done: probe.done, started: now }));
+                    continue;
+                }
+                Err(next) => next,
+            };
+            let mut wake = go;
             match next {
                 Next::Send(candidate) => {
                     if let Some((grant, rendered, rows)) = self.prepare(candidate, now) {
                         let shown = self.attachments.shown(&rendered);
                         let outgoing = self.attachments.attach(rendered);
-                        in_flight.push(async move { Answer { grant, exchange: transport.send(outgoing).await, shown, rows } });
+                        in_flight.push(exchange(transport, outgoing, Flight::Delivery { grant, shown, rows }));
                     }
                     continue;
                 }
@@ -230,8 +265,8 @@ impl<'a, S: Store, O: Objects, T: Transport, C: Clock> Worker<'a, S, O, T, C> {
                     beating = Some(self.beat(now));
                     continue;
                 }
-                Next::Empty if quiet && beating.is_none() && stopped => return Ok(End::Stopped),
-                Next::Empty if quiet && beating.is_none() => {
+                Next::Empty if quiet && beating.is_none() && stopped.is_some() => return Ok(stopped.unwrap_or(End::Stopped)),
+                Next::Empty if quiet && beating.is_none() && self.probes.is_empty() => {
                     if self.leave().await? {
                         return Ok(End::Empty);
                     }
@@ -239,7 +274,7 @@ impl<'a, S: Store, O: Objects, T: Transport, C: Clock> Worker<'a, S, O, T, C> {
                 }
                 Next::Dead if quiet && beating.is_none() => return Ok(End::Dead),
                 Next::Lost => return Ok(End::Lost),
-                Next::Until(at) => wake = Some(at),
+                Next::Until(at) => wake = Some(wake.map_or(at, |other| other.min(at))),
                 Next::Beat | Next::Empty | Next::Dead | Next::Answer => {}
             }
             self.watch.waits(lane, self.pump.waits_for(now));
@@ -248,31 +283,40 @@ impl<'a, S: Store, O: Objects, T: Transport, C: Clock> Worker<'a, S, O, T, C> {
             let mut sleep = pin!(clock.sleep_until(wake));
             let event = std::future::poll_fn(|context| {
                 if let Some(future) = &mut recording
-                    && let Poll::Ready((result, batch)) = future.as_mut().poll(context)
+                    && let Poll::Ready(recorded) = future.as_mut().poll(context)
                 {
-                    return Poll::Ready(Event::Recorded(result, batch));
+                    return Poll::Ready(Event::Recorded(recorded));
                 }
                 if let Some(future) = &mut beating
-                    && let Poll::Ready((beat, begun)) = future.as_mut().poll(context)
+                    && let Poll::Ready(beaten) = future.as_mut().poll(context)
                 {
-                    return Poll::Ready(Event::Beaten(beat, begun));
+                    return Poll::Ready(Event::Beaten(beaten));
                 }
                 if let Poll::Ready(Some(answer)) = in_flight.poll_next_unpin(context) {
                     return Poll::Ready(Event::Answered(Box::new(answer)));
                 }
-                if !stopped && stop.as_mut().poll(context).is_ready() {
-                    return Poll::Ready(Event::Stop);
+                if stopped.is_none()
+                    && let Poll::Ready(Some(command)) = commands.as_mut().poll_next(context)
+                {
+                    return Poll::Ready(Event::Asked(command));
                 }
                 sleep.as_mut().poll(context).map(|()| Event::Woken)
             })
             .await;
             match event {
-                Event::Answered(answer) => self.answered(*answer, chance()),
-                Event::Recorded(result, batch) => {
+                Event::Answered(answer) => match *answer {
+                    (Flight::Delivery { grant, shown, rows }, exchange) => self.answered(grant, &shown, rows, &exchange, chance()),
+                    (Flight::Probe { done, started }, exchange) => {
+                        let ended = clock.now();
+                        self.pump.ended_outside(ended);
+                        done(exchange, ended.mono - started.mono);
+                    }
+                },
+                Event::Recorded((result, batch)) => {
                     recording = None;
                     self.recorded(result, batch)?;
                 }
-                Event::Beaten(beat, begun) => {
+                Event::Beaten((beat, begun, paused)) => {
                     beating = None;
                     match beat {
                         Beat::Written(version) => {
@@ -283,14 +327,64 @@ impl<'a, S: Store, O: Objects, T: Transport, C: Clock> Worker<'a, S, O, T, C> {
                         Beat::Lost => return Ok(End::Lost),
                         Beat::Unknown => {}
                     }
+                    if paused && stopped.is_none() {
+                        stopped = Some(End::Paused);
+                        self.stop();
+                    }
                 }
-                Event::Stop => {
-                    stopped = true;
-                    self.pump.stop();
-                    self.waiting.clear();
+                Event::Asked(Command::Stop) => {
+                    stopped = Some(End::Stopped);
+                    self.stop();
                 }
+                Event::Asked(Command::Look) => drop(self.look().await?),
+                Event::Asked(Command::Withdraw { run, halted }) => {
+                    self.withdraw(run);
+                    halted();
+                }
+                Event::Asked(Command::Probe(probe)) => self.probes.push_back(probe),
                 Event::Woken => {}
             }
+        }
+    }
+
+    fn stop(&mut self) {
+        self.pump.stop();
+        self.waiting.clear();
+        self.probes.clear();
+    }
+
+    /// A request outside of any run goes first, if one is asked for and a permit is free; else what is next, and when to look again.
+    fn next_probe(&mut self, next: Next, stopped: bool, now: Now) -> Result<Probe, (Next, Option<u64>)> {
+        if stopped || self.probes.is_empty() || self.unrecorded.is_some() {
+            return Err((next, None));
+        }
+        match self.pump.wait_outside(now) {
+            None => self.probes.pop_front().ok_or((next, None)),
+            Some(Next::Until(at)) => Err((next, Some(at))),
+            Some(Next::Beat) => Err((Next::Beat, None)),
+            Some(_) => Err((next, None)),
+        }
+    }
+
+    /// Takes a canceled run back: nothing more of it starts.
+    fn withdraw(&mut self, run: String) {
+        self.waiting.remove(&run);
+        self.ended.extend(self.pump.withdraw(&run));
+        self.turns_changed = true;
+        self.withdrawn.insert(run.clone());
+        self.draining.insert(run);
+    }
+
+    /// No recording goes on: canceled runs of which nothing is open any more have all of theirs recorded, and can be finished.
+    fn drained(&mut self) {
+        if self.unrecorded.is_some() {
+            return;
+        }
+        let pump = &self.pump;
+        let gone: Vec<String> = self.draining.iter().filter(|run| !pump.has_run(run)).cloned().collect();
+        for run in gone {
+            self.draining.remove(&run);
+            self.watch.completed(self.job.lane, &run);
         }
     }
 
@@ -298,19 +392,43 @@ impl<'a, S: Store, O: Objects, T: Transport, C: Clock> Worker<'a, S, O, T, C> {
     async fn look(&mut self) -> Result<usize, PortError> {
         let now = self.ports.clock.now();
         let all = backlog::read(self.ports.store, self.job.lane, now.wall / 1_000_000).await?;
-        let mut fresh: Vec<(Key, Parcel)> =
-            all.into_iter().filter(|(key, _)| !self.pump.has(key) && !self.waiting.iter().any(|(other, _)| other == key)).collect();
-        let count = fresh.len();
-        // Round robin over runs: the first parcel of each, then the second of each.
-        fresh.sort_by(|(_, a), (_, b)| (a.number, &a.run).cmp(&(b.number, &b.run)));
-        self.waiting.extend(fresh);
+        let open = self.pump.keys();
+        let known: BTreeSet<Key> = self.waiting.values().flatten().map(|(key, _)| key.clone()).collect();
+        let mut count = 0;
+        for (key, parcel) in all {
+            if !open.contains(&key) && !known.contains(&key) && !self.withdrawn.contains(&parcel.run) {
+                self.waiting.entry(parcel.run.clone()).or_default().push_back((key, parcel));
+                count += 1;
+            }
+        }
+        self.turns_changed |= count > 0;
         Ok(count)
+    }
+
+    /// The run whose next parcel is opened: one that waits with none open has its turn at once, however much others have.
+    fn turn(&mut self) -> Option<String> {
+        if self.turns_changed {
+            if let Some(run) = self.waiting.keys().find(|run| !self.pump.has_turn(run)) {
+                return Some(run.clone());
+            }
+            self.turns_changed = false;
+        }
+        if self.waiting.is_empty() || self.pump.fresh_parcels() >= OPEN_PARCELS {
+            return None;
+        }
+        // Round robin over runs: the one that has come least far.
+        self.waiting.iter().min_by_key(|(_, parcels)| parcels.front().map(|(_, parcel)| parcel.number)).map(|(run, _)| run.clone())
     }
 
     /// Opens parcels until enough are open.
     async fn top_up(&mut self) -> Result<(), PortError> {
-        while self.pump.fresh_parcels() < OPEN_PARCELS {
-            let Some((key, parcel)) = self.waiting.pop_front() else { return Ok(()) };
+        while let Some(run) = self.turn() {
+            let Some(parcels) = self.waiting.get_mut(&run) else { continue };
+            let opened = parcels.pop_front();
+            if parcels.is_empty() {
+                self.waiting.remove(&run);
+            }
+            let Some((key, parcel)) = opened else { continue };
             let wall = self.ports.clock.now().wall / 1_000_000;
             if !self.contexts.contains_key(&parcel.run) {
                 match self.context(&parcel.run, wall).await? {
@@ -338,7 +456,7 @@ impl<'a, S: Store, O: Objects, T: Transport, C: Clock> Worker<'a, S, O, T, C> {
     async fn context(&self, run: &str, now: u64) -> Result<Option<Context>, PortError> {
         let organization = &self.job.lane.organization;
         let Some((run, _)) = document::read(self.ports.store, organization, run, now).await? else { return Ok(None) };
-        if run.status != document::Status::Delivering {
+        if run.status != document::Status::Delivering || run.cancel_asked {
             return Ok(None);
         }
         let shape = document::read_shape(self.ports.store, organization, &run, now).await?;
@@ -406,7 +524,20 @@ impl<'a, S: Store, O: Objects, T: Transport, C: Clock> Worker<'a, S, O, T, C> {
                         page::append(page, &line);
                     },
                 );
-                self.watch.attempted(&parcel.run, Class::RenderError, unsent.len() as u64, true, Some(&reason));
+                self.watch.attempted(&Attempted {
+                    lane: self.job.lane,
+                    run: &parcel.run,
+                    export: &context.export,
+                    delivery: &id,
+                    number,
+                    class: Class::RenderError,
+                    status: None,
+                    started_ms: now.wall / 1000,
+                    duration_ms: 0,
+                    rows: unsent.len() as u64,
+                    last: true,
+                    error: Some(&reason),
+                });
                 self.note_unsent(candidate, &parcel, &context.export, unsent, now);
                 self.after(candidate.slot);
                 None
@@ -422,8 +553,7 @@ impl<'a, S: Store, O: Objects, T: Transport, C: Clock> Worker<'a, S, O, T, C> {
         self.log.add_unsent(Origin { slot: candidate.slot, parcel, export }, rows, now.mono);
     }
 
-    fn answered(&mut self, answer: Answer, chance: f64) {
-        let Answer { grant, exchange, shown, rows } = answer;
+    fn answered(&mut self, grant: Grant, shown: &LoggedRequest, rows: u64, exchange: &Exchange, chance: f64) {
         let now = self.ports.clock.now();
         let candidate = grant.candidate;
         let number = grant.number;
@@ -432,14 +562,15 @@ impl<'a, S: Store, O: Objects, T: Transport, C: Clock> Worker<'a, S, O, T, C> {
         let verdict: Verdict = match context.compiled.action(parcel.action) {
             Some(action) => {
                 let rule = SuccessRule::of(&action.action, action.success_path.as_ref(), context.compiled.shape.on_partial);
-                judge::judge(&exchange, rows, &rule, &self.job.destination.retry, now.wall)
+                judge::judge(exchange, rows, &rule, &self.job.destination.retry, now.wall)
             }
             None => unreachable!("a request was rendered from this action"),
         };
         let record = self.pump.answered(grant, &verdict, rows, now, chance);
-        let last = record.last;
+        let delivery = order::delivery_id(&parcel.run, parcel.number, candidate.index);
+        let (started_ms, duration_ms, last) = (record.started_ms, record.duration_ms, record.last);
         let error = verdict.error.as_ref().map(|error| self.attachments.shown_text(error));
-        let response = match &exchange {
+        let response = match exchange {
             Exchange::Response(response) => Some(self.attachments.shown_response(response)),
             Exchange::Failure { .. } => None,
         };
@@ -448,13 +579,26 @@ impl<'a, S: Store, O: Objects, T: Transport, C: Clock> Worker<'a, S, O, T, C> {
                 parcel: parcel.number,
                 index: candidate.index,
                 number,
-                request: Cow::Borrowed(&shown),
+                request: Cow::Borrowed(shown),
                 response: response.as_ref().map(Cow::Borrowed),
                 error: error.as_deref().map(Cow::Borrowed),
             };
             page::append(page, &line);
         });
-        self.watch.attempted(&parcel.run, verdict.class, rows, last, error.as_deref());
+        self.watch.attempted(&Attempted {
+            lane: self.job.lane,
+            run: &parcel.run,
+            export: &context.export,
+            delivery: &delivery,
+            number,
+            class: verdict.class,
+            status: verdict.status,
+            started_ms,
+            duration_ms,
+            rows,
+            last,
+            error: error.as_deref(),
+        });
         self.after(candidate.slot);
     }
 
@@ -465,6 +609,7 @@ impl<'a, S: Store, O: Objects, T: Transport, C: Clock> Worker<'a, S, O, T, C> {
         }
         if self.pump.unload_idle(slot) {
             self.rows.remove(&slot);
+            self.turns_changed = true;
         }
     }
 
@@ -495,9 +640,15 @@ impl<'a, S: Store, O: Objects, T: Transport, C: Clock> Worker<'a, S, O, T, C> {
         }
     }
 
-    fn recorded(&mut self, result: Result<(), PortError>, batch: Batch) -> Result<(), PortError> {
+    fn recorded(&mut self, result: Result<Vec<String>, PortError>, batch: Batch) -> Result<(), PortError> {
         let tries = self.unrecorded.take().map_or(0, |trouble| trouble.tries);
-        let Err(error) = result else { return Ok(()) };
+        let error = match result {
+            Ok(complete) => {
+                complete.iter().filter(|run| !self.draining.contains(*run)).for_each(|run| self.watch.completed(self.job.lane, run));
+                return Ok(());
+            }
+            Err(error) => error,
+        };
         if tries + 1 >= RECORD_TRIES {
             return Err(error);
         }
@@ -506,11 +657,16 @@ impl<'a, S: Store, O: Objects, T: Transport, C: Clock> Worker<'a, S, O, T, C> {
         Ok(())
     }
 
-    fn beat(&mut self, begun: Now) -> Pending<'a, (Beat, Now)> {
+    fn beat(&mut self, begun: Now) -> Pending<'a, Beaten> {
         let (timeout, paused) = (self.pump.timeout(), self.pump.paused_until());
         let tokens = self.pump.document(begun, timeout, paused, false);
         let (store, lane, version, canary) = (self.ports.store, self.job.lane, self.version, self.job.canary);
-        Box::pin(async move { (owner::beat(store, lane, &tokens, version, begun.wall, canary).await, begun) })
+        Box::pin(async move {
+            let beat = owner::beat(store, lane, &tokens, version, begun.wall, canary).await;
+            // Whether that could be read or not, the lease stands; the next heartbeat asks again.
+            let paused = pause::read(store, lane, begun.wall / 1_000_000).await.is_ok_and(|pause| pause.is_some());
+            (beat, begun, paused)
+        })
     }
 
     /// Nothing is left to send: true if the lane can be left, false if there is new work.

@@ -163,8 +163,15 @@ fn index_entries(lane: &LaneName, lot: &Lot, class: Class, wall: u64, sequence: 
     ]
 }
 
-/// Writes a batch. After an error the same batch is written again; what is there already is known by its content.
-pub async fn write<S: Store, O: Objects>(store: &S, objects: &O, lane: &LaneName, batch: &Batch, wall: u64) -> Result<(), PortError> {
+/// Writes a batch, and names the runs of which nothing is left then. After an error the same batch is written again; what is there
+/// already is known by its content.
+pub async fn write<S: Store, O: Objects>(
+    store: &S,
+    objects: &O,
+    lane: &LaneName,
+    batch: &Batch,
+    wall: u64,
+) -> Result<Vec<String>, PortError> {
     if let Some((name, bytes)) = &batch.page {
         objects.put(name, bytes.clone()).await?;
     }
@@ -192,19 +199,22 @@ pub async fn write<S: Store, O: Objects>(store: &S, objects: &O, lane: &LaneName
             }
         }
     }
+    let mut complete = Vec::new();
     if batch.done.is_empty() {
-        return Ok(());
+        return Ok(complete);
     }
     let mut runs: BTreeMap<&str, Vec<u32>> = BTreeMap::new();
     for (_, _, parcel) in &batch.done {
         runs.entry(&parcel.run).or_default().push(parcel.number);
     }
     for (run, parcels) in runs {
-        progress::mark(store, lane, run, &parcels, now).await?;
+        if progress::mark(store, lane, run, &parcels, now).await? {
+            complete.push(run.to_string());
+        }
     }
     let deletes = batch.done.iter().map(|(_, key, _)| Write::Delete(key.clone(), Expect::Any)).collect();
     for answer in store.write(deletes, now).await? {
         answer?;
     }
-    Ok(())
+    Ok(complete)
 }

@@ -3,6 +3,7 @@
 //! It must not know a runtime: the clock is a port, and nothing is spawned.
 
 pub mod attach;
+pub mod command;
 pub mod drive;
 pub mod log;
 pub mod once;
@@ -34,13 +35,45 @@ impl<S, O, T, C> Clone for Ports<'_, S, O, T, C> {
 
 impl<S, O, T, C> Copy for Ports<'_, S, O, T, C> {}
 
-/// Whoever watches the work: a progress bar, metrics.
+/// An attempt that has ended, as it may be shown.
+#[derive(Clone, Copy, Debug)]
+pub struct Attempted<'a> {
+    /// The lane that it went through.
+    pub lane: &'a LaneName,
+    /// The run.
+    pub run: &'a str,
+    /// The run's export.
+    pub export: &'a str,
+    /// The delivery's id.
+    pub delivery: &'a str,
+    /// 1 for the first.
+    pub number: u32,
+    /// Its outcome class.
+    pub class: Class,
+    /// The status, if a response came.
+    pub status: Option<u16>,
+    /// Unix milliseconds.
+    pub started_ms: u64,
+    /// Milliseconds.
+    pub duration_ms: u64,
+    /// Rows that it carried.
+    pub rows: u64,
+    /// Whether no further one follows.
+    pub last: bool,
+    /// What went wrong, without secrets.
+    pub error: Option<&'a str>,
+}
+
+/// Whoever watches the work: a progress bar, metrics, a log.
 pub trait Watch {
-    /// An attempt of a delivery of `run` has ended. `last`: no further one follows.
-    fn attempted(&self, run: &str, class: Class, rows: u64, last: bool, error: Option<&str>);
+    /// An attempt of a delivery has ended.
+    fn attempted(&self, attempted: &Attempted<'_>);
 
     /// What a lane waits for, if it is the destination's doing.
     fn waits(&self, lane: &LaneName, waiting: Option<Waiting>);
+
+    /// Nothing of a run is left on this lane, and all of it is recorded: it can be finished.
+    fn completed(&self, _lane: &LaneName, _run: &str) {}
 }
 
 /// Watches nothing.
@@ -48,6 +81,6 @@ pub trait Watch {
 pub struct Unwatched;
 
 impl Watch for Unwatched {
-    fn attempted(&self, _: &str, _: Class, _: u64, _: bool, _: Option<&str>) {}
+    fn attempted(&self, _: &Attempted<'_>) {}
     fn waits(&self, _: &LaneName, _: Option<Waiting>) {}
 }

@@ -6,6 +6,7 @@ pub mod backlog;
 pub mod bell;
 pub mod circuit;
 pub mod lease;
+pub mod pause;
 pub mod permits;
 pub mod pump;
 

@@ -88,6 +88,8 @@ struct OpenParcel {
     left: u32,
     in_flight: u32,
     loaded: bool,
+    /// Its run was canceled: nothing of it is repeated.
+    withdrawn: bool,
 }
 
 /// The state machine of one lane.
@@ -160,7 +162,16 @@ impl Pump {
                 }
             }
         }
-        let mut open = OpenParcel { key, parcel: Rc::new(parcel), states, fresh: VecDeque::new(), left: 0, in_flight: 0, loaded: false };
+        let mut open = OpenParcel {
+            key,
+            parcel: Rc::new(parcel),
+            states,
+            fresh: VecDeque::new(),
+            left: 0,
+            in_flight: 0,
+            loaded: false,
+            withdrawn: false,
+        };
         let mut retries = Vec::new();
         for (index, _) in open.states.iter().enumerate().filter(|(_, state)| !state.done) {
             open.left += 1;
@@ -386,7 +397,11 @@ impl Pump {
     }
 
     fn may_retry(&self, candidate: Candidate, verdict: &Verdict, number: u32, now: Now) -> bool {
-        let state = &self.parcels[&candidate.slot].states[candidate.index as usize];
+        let open = &self.parcels[&candidate.slot];
+        if open.withdrawn {
+            return false;
+        }
+        let state = &open.states[candidate.index as usize];
         let retry = &self.settings.retry;
         let in_time = now.wall.saturating_sub(state.first_started) < retry.give_up_after_seconds * 1_000_000;
         verdict.retryable && retry.max_attempts.is_none_or(|most| number < most) && in_time
@@ -406,6 +421,71 @@ impl Pump {
     /// The lane's document as the owner writes it at `now`.
     pub fn document(&mut self, now: Now, timeout: u64, paused_until: u64, release: bool) -> Tokens {
         lease::write(&self.lease, &mut self.permits, now, timeout, paused_until, release)
+    }
+
+    /// Takes back a run: nothing more of it starts, and what is on its way is not repeated. Gives the parcels that are done by that.
+    pub fn withdraw(&mut self, run: &str) -> Vec<Slot> {
+        self.turns.retain(|(of, _)| of != run);
+        let parcels = &mut self.parcels;
+        let mut done = Vec::new();
+        for (slot, open) in parcels.iter_mut().filter(|(_, open)| open.parcel.run == run) {
+            open.fresh.clear();
+            for (index, state) in open.states.iter_mut().enumerate() {
+                if let Some(due) = state.retry_at.take() {
+                    self.retries.remove(&(due, Candidate { slot: *slot, index: index as u32 }));
+                }
+            }
+            open.withdrawn = true;
+            open.left = open.in_flight;
+            if open.left == 0 {
+                done.push(*slot);
+            }
+        }
+        if self.probe.is_some_and(|probe| self.parcels.get(&probe.slot).is_none_or(|open| open.withdrawn)) {
+            self.probe = None;
+        }
+        done
+    }
+
+    /// Whether deliveries of a run that were never tried are open.
+    pub fn has_turn(&self, run: &str) -> bool {
+        self.turns.iter().any(|(of, slots)| of == run && !slots.is_empty())
+    }
+
+    /// Whether anything of a run is open.
+    pub fn has_run(&self, run: &str) -> bool {
+        self.parcels.values().any(|open| open.parcel.run == run)
+    }
+
+    /// What a request outside of any run waits for at `now`; `None`: it can go.
+    pub fn wait_outside(&mut self, now: Now) -> Option<Next> {
+        if !self.lease.allows_sending(now) {
+            return Some(Next::Lost);
+        }
+        if self.in_flight >= self.settings.concurrency {
+            return Some(self.beat_or(Next::Answer, now));
+        }
+        if now.mono < self.quiet_until {
+            return Some(self.beat_or(Next::Until(self.quiet_until), now));
+        }
+        match self.permits.ready(now) {
+            Ready::Now => None,
+            Ready::At(at) => Some(self.beat_or(Next::Until(at), now)),
+            Ready::AfterResponse => Some(self.beat_or(Next::Answer, now)),
+            Ready::AfterHeartbeat => Some(Next::Beat),
+        }
+    }
+
+    /// A request outside of any run starts: it takes its permits.
+    pub fn start_outside(&mut self, now: Now) {
+        self.permits.take(now);
+        self.in_flight += 1;
+    }
+
+    /// It has ended.
+    pub fn ended_outside(&mut self, now: Now) {
+        self.in_flight -= 1;
+        self.permits.give_back(now);
     }
 
     /// How many parcels have deliveries that were never tried.
@@ -470,9 +550,9 @@ impl Pump {
         self.parcels.remove(&slot).map(|open| (open.key, open.parcel))
     }
 
-    /// Whether the pump has this backlog entry.
-    pub fn has(&self, key: &Key) -> bool {
-        self.parcels.values().any(|open| open.key == *key)
+    /// The backlog entries that are open.
+    pub fn keys(&self) -> BTreeSet<Key> {
+        self.parcels.values().map(|open| open.key.clone()).collect()
     }
 
     /// How long the next attempt of any delivery is away, if none is due and none on its way.
@@ -491,187 +571,4 @@ pub enum Waiting {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::lane::SECOND;
-    use crate::lane::permits::Inheritance;
-    use crate::model::action::ActionName;
-
-    fn at(micros: u64) -> Now {
-        Now { wall: 1_000_000 * SECOND + micros, mono: micros }
-    }
-
-    fn settings() -> Settings {
-        Settings { concurrency: 3, timeout: 30 * SECOND, retry: RetryPolicy::default(), ends_when_dead: true }
-    }
-
-    fn pump(settings: Settings) -> Pump {
-        let how = Inheritance { margin: 0, ill_until: None, dead_since: None, canary: None };
-        let permits = Permits::inherit(&[], &[], how, at(0));
-        Pump::new(Lease::new("owner", 1, at(0), None), permits, settings, 0, 0, at(0))
-    }
-
-    fn parcel(run: &str, number: u32, deliveries: u32) -> Parcel {
-        Parcel {
-            run: run.into(),
-            number,
-            action: ActionName::Add,
-            object: "plans/x".into(),
-            offset: 0,
-            length: 1,
-            deliveries,
-            rows: u64::from(deliveries),
-            due: 0,
-            again: None,
-        }
-    }
-
-    fn open(pump: &mut Pump, run: &str, number: u32, deliveries: u32) -> Slot {
-        let slot = pump.add(Key::new("lane", format!("due#{run}#{number}")), parcel(run, number, deliveries), &[], at(0));
-        pump.loaded(slot);
-        slot
-    }
-
-    fn start(pump: &mut Pump, now: Now) -> Grant {
-        match pump.next(now) {
-            Next::Send(candidate) => pump.start(candidate, now),
-            other => panic!("nothing to send but {other:?}"),
-        }
-    }
-
-    fn verdict(class: Class) -> Verdict {
-        let failed = class != Class::Success;
-        Verdict {
-            class,
-            status: Some(if failed { 503 } else { 200 }),
-            succeeded: u64::from(!failed),
-            uncertain: failed,
-            retryable: failed,
-            destination_down: failed,
-            retry_after_seconds: None,
-            error: None,
-        }
-    }
-
-    /// HT-37
-    #[test]
-    fn no_more_are_in_flight_than_the_concurrency_allows() {
-        let mut pump = pump(settings());
-        open(&mut pump, "a", 0, 10);
-        let grants: Vec<Grant> = (0..3).map(|_| start(&mut pump, at(0))).collect();
-        assert_eq!(pump.next(at(0)), Next::Until(HEARTBEAT), "nothing before an answer, but for the heartbeat");
-        let answered = pump.answered(grants.into_iter().next().unwrap(), &verdict(Class::Success), 1, at(1), 0.5);
-        assert!(answered.last);
-        assert!(matches!(pump.next(at(1)), Next::Send(_)));
-    }
-
-    #[test]
-    fn runs_take_turns_one_delivery_at_a_time() {
-        let mut pump = pump(Settings { concurrency: 100, ..settings() });
-        let slots = [open(&mut pump, "a", 0, 4), open(&mut pump, "b", 0, 2)];
-        let order: Vec<Slot> = (0..6).map(|_| start(&mut pump, at(0)).candidate.slot).collect();
-        let [a, b] = slots;
-        assert_eq!(order, [a, b, a, b, a, a]);
-        assert_eq!(pump.fresh_parcels(), 1, "the last one is noticed when the next is asked for");
-    }
-
-    /// GL-20, HT-50: a failed delivery waits for its turn, keeps its place among the attempts, and ends when they are used up.
-    #[test]
-    fn a_failed_delivery_is_tried_again_until_its_attempts_are_used_up() {
-        let retry = RetryPolicy { max_attempts: Some(3), ..RetryPolicy::default() };
-        let mut pump = pump(Settings { retry, ..settings() });
-        open(&mut pump, "a", 0, 1);
-        let mut now = 0;
-        for (number, delay) in [(1, SECOND), (2, 2 * SECOND)] {
-            let grant = start(&mut pump, at(now));
-            assert_eq!(grant.number, number);
-            let record = pump.answered(grant, &verdict(Class::ServerError), 1, at(now), 1.0);
-            assert!(!record.last);
-            assert_eq!(pump.next(at(now)), Next::Until(now + delay));
-            now += delay;
-        }
-        let grant = start(&mut pump, at(now));
-        let record = pump.answered(grant, &verdict(Class::ServerError), 1, at(now), 1.0);
-        assert!(record.last && record.number == 3);
-        assert_eq!(pump.next(at(now)), Next::Empty);
-    }
-
-    #[test]
-    fn retry_after_holds_the_whole_destination() {
-        let mut pump = pump(settings());
-        open(&mut pump, "a", 0, 5);
-        let grant = start(&mut pump, at(0));
-        let asked = Verdict { retry_after_seconds: Some(7.0), destination_down: false, ..verdict(Class::TooManyRequestsError) };
-        pump.answered(grant, &asked, 1, at(0), 0.0);
-        assert_eq!(pump.next(at(0)), Next::Until(7 * SECOND));
-        assert_eq!(pump.waits_for(at(0)), Some(Waiting::RetryAfter(7 * SECOND)));
-        assert!(matches!(pump.next(at(7 * SECOND)), Next::Send(_)));
-    }
-
-    #[test]
-    fn a_dead_destination_is_probed_with_one_delivery_and_then_given_up() {
-        let retry = RetryPolicy { max_attempts: Some(3), ..RetryPolicy::default() };
-        let mut pump = pump(Settings { retry, concurrency: 100, ..settings() });
-        open(&mut pump, "a", 0, 50);
-        let grants: Vec<Grant> = (0..10).map(|_| start(&mut pump, at(0))).collect();
-        for grant in grants {
-            pump.answered(grant, &verdict(Class::NetworkError), 1, at(0), 0.0);
-        }
-        assert_eq!(pump.waits_for(at(0)), Some(Waiting::Down(30 * SECOND)));
-        let mut now = 0;
-        for wait in [30, 60] {
-            for beat in (now..now + wait * SECOND).step_by(HEARTBEAT as usize) {
-                assert!(!matches!(pump.next(at(beat)), Next::Send(_)), "a request although the circuit is open");
-                pump.beaten(at(beat));
-            }
-            now += wait * SECOND;
-            pump.beaten(at(now));
-            let probe = start(&mut pump, at(now));
-            assert!(!matches!(pump.next(at(now)), Next::Send(_)), "a second probe");
-            pump.answered(probe, &verdict(Class::NetworkError), 1, at(now), 0.0);
-        }
-        assert_eq!(pump.next(at(now)), Next::Dead);
-    }
-
-    #[test]
-    fn what_the_log_says_is_done_is_not_sent_again_and_what_failed_waits_its_turn() {
-        let mut pump = pump(settings());
-        let record = |index, number, last| AttemptRecord {
-            index,
-            number,
-            status: Some(if last { 200 } else { 503 }),
-            started_ms: at(0).wall / 1000,
-            duration_ms: 0,
-            last,
-            uncertain: false,
-            by_hand: false,
-            succeeded: None,
-        };
-        let history = [(Class::Success, record(0, 1, true)), (Class::ServerError, record(1, 1, false))];
-        let slot = pump.add(Key::new("lane", "due#a"), parcel("a", 0, 3), &history, at(0));
-        pump.loaded(slot);
-        let fresh = start(&mut pump, at(0));
-        assert_eq!((fresh.candidate.index, fresh.number), (2, 1));
-        assert_eq!(pump.next(at(0)), Next::Until(SECOND), "the failed one waits for as long as it might have");
-        let retried = start(&mut pump, at(SECOND));
-        assert_eq!((retried.candidate.index, retried.number), (1, 2));
-    }
-
-    #[test]
-    fn a_lost_lease_sends_nothing() {
-        let mut pump = pump(settings());
-        open(&mut pump, "a", 0, 5);
-        assert_eq!(pump.next(at(29 * SECOND)), Next::Lost);
-    }
-
-    #[test]
-    fn after_a_stop_nothing_starts_and_what_is_on_its_way_is_waited_for() {
-        let mut pump = pump(settings());
-        open(&mut pump, "a", 0, 5);
-        let grant = start(&mut pump, at(0));
-        pump.stop();
-        assert_eq!(pump.next(at(0)), Next::Until(HEARTBEAT));
-        pump.answered(grant, &verdict(Class::Success), 1, at(1), 0.0);
-        assert_eq!(pump.next(at(1)), Next::Empty);
-    }
-}
+mod tests;

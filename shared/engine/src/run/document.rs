@@ -80,6 +80,35 @@ pub struct InvalidRow {
 /// So many invalid rows are listed; all are counted.
 pub const LISTED_INVALID_ROWS: usize = 100;
 
+/// Who asked for a run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Trigger {
+    /// A person at the command line.
+    #[default]
+    CommandLine,
+    /// A call of the API.
+    Api,
+    /// The export's schedule.
+    Schedule,
+}
+
+/// What a run was asked to do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Wish {
+    /// Go past a guard.
+    pub approve: bool,
+    /// Take the rows as delivered; sends nothing.
+    pub adopt: bool,
+    /// Send all present rows again.
+    pub full: bool,
+    /// Only plan: the plan is kept until it is executed, or retention takes it.
+    pub plan_only: bool,
+    /// Who asked.
+    pub trigger: Trigger,
+}
+
 /// A run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Run {
@@ -123,9 +152,52 @@ pub struct Run {
     pub source_version: Option<String>,
     /// How often it was finished: once, and once more for each redelivery.
     pub finishes: u32,
+    /// What was asked for.
+    #[serde(default)]
+    pub wish: Wish,
+    /// A person wants it to end: nothing more of it may start.
+    #[serde(default)]
+    pub cancel_asked: bool,
+    /// The snapshot's files that it was compared with; a kept plan is good for as long as they are the same.
+    #[serde(default)]
+    pub snapshot: Vec<String>,
 }
 
 impl Run {
+    /// A run that was asked for and is not planned yet.
+    pub fn asked(id: &str, organization: &Name, export: &Name, destination: &Name, wish: Wish, wall: u64) -> Run {
+        Run {
+            id: id.to_string(),
+            export: export.clone(),
+            destination: destination.clone(),
+            status: Status::Planning,
+            started_at: wall,
+            finished_at: None,
+            shape_version: String::new(),
+            mapping_version: String::new(),
+            object: format!("plans/{organization}/{id}"),
+            field_names: Vec::new(),
+            parcels: 0,
+            totals: Totals::default(),
+            invalid_rows: 0,
+            invalid: Vec::new(),
+            reason: None,
+            rows: RowCounts::default(),
+            deliveries: DeliveryCounts::default(),
+            attempts: 0,
+            source_version: None,
+            finishes: 0,
+            wish,
+            cancel_asked: false,
+            snapshot: Vec::new(),
+        }
+    }
+
+    /// Whether it has come to its end.
+    pub fn has_ended(&self) -> bool {
+        !matches!(self.status, Status::Planning | Status::Delivering | Status::Held)
+    }
+
     /// RFC 3339.
     pub fn started_at_text(&self) -> String {
         crate::time::rfc3339(self.started_at)
@@ -142,9 +214,11 @@ pub async fn read<S: Store>(store: &S, organization: &Name, run: &str, now: u64)
 
 /// Writes a run, listed under its export.
 pub async fn write<S: Store>(store: &S, organization: &Name, run: &Run, expect: Expect, now: u64) -> Result<u64, PortError> {
+    // A plan that nobody has executed is no run yet.
+    let list = if run.wish.plan_only { "plans" } else { "runs" };
     let entry = IndexEntry {
         index: Index::First,
-        partition: format!("{organization}#runs#{}", run.export),
+        partition: format!("{organization}#{list}#{}", run.export),
         sort: format!("{:020}", run.started_at),
         summary: run.id.clone(),
     };

@@ -2,16 +2,20 @@
 
 use super::document::{self, DeliveryCounts, InvalidRow, LISTED_INVALID_ROWS, RowCounts, Run, Status};
 use super::outcome::{self, Outcome, ParcelOutcome};
-use super::state;
+use super::{state, work};
 use crate::keys::LaneName;
 use crate::model::action::ActionName;
 use crate::model::change::{DeltaRow, Entry, EntryState};
 use crate::model::export::OnError;
+use crate::model::name::Name;
 use crate::plan::block::{self, Directory, PlannedRow};
 use crate::port::{Expect, Objects, PortError, Store};
 use crate::shape::Shape;
 use std::fs::File;
 use std::path::PathBuf;
+
+/// So often a conditional write that was refused is tried again.
+const TRIES: usize = 64;
 
 /// Why a run is over.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,8 +50,12 @@ pub async fn finish<S: Store, O: Objects>(
     let (mut run, version) =
         document::read(store, organization, run_id, now).await?.ok_or_else(|| PortError::Missing(format!("run {run_id}")))?;
     if run.status != Status::Delivering {
+        if run.has_ended() {
+            work::done(store, organization, run_id, now).await?;
+        }
         return Ok(run);
     }
+    let because = if run.cancel_asked { Because::Canceled } else { because };
     let shape = document::read_shape(store, organization, &run, now).await?;
     let path = objects.local(&run.object).await?;
     let mut file = File::open(&path).map_err(|e| PortError::Failed(format!("the plan of {run_id} cannot be opened: {e}")))?;
@@ -86,21 +94,30 @@ pub async fn finish<S: Store, O: Objects>(
         Ok::<(), ()>(())
     });
     drop(swapped.await?);
-    match document::write(store, organization, &run, Expect::At(version), now).await {
-        Ok(_) => {
-            // Rows that were only settled are in the snapshot; nobody looks back at them.
-            if run.parcels == 0 {
-                objects.delete(&run.object).await?;
-            }
-            Ok(run)
-        }
-        // Someone else has finished it meanwhile, with the same result.
-        Err(PortError::Conflict) => match document::read(store, organization, run_id, now).await? {
-            Some((there, _)) => Ok(there),
-            None => Ok(run),
-        },
-        Err(error) => Err(error),
+    let run = settle(store, organization, run, version, now).await?;
+    // Rows that were only settled are in the snapshot; nobody looks back at them.
+    if run.parcels == 0 {
+        objects.delete(&run.object).await?;
     }
+    work::done(store, organization, run_id, now).await?;
+    Ok(run)
+}
+
+/// Writes what a run came to, once: someone else may have finished it meanwhile, with the same result, and a person may have asked for
+/// its end when it had come to it already.
+async fn settle<S: Store>(store: &S, organization: &Name, run: Run, mut version: u64, now: u64) -> Result<Run, PortError> {
+    for _ in 0..TRIES {
+        match document::write(store, organization, &run, Expect::At(version), now).await {
+            Ok(_) => return Ok(run),
+            Err(PortError::Conflict) => match document::read(store, organization, &run.id, now).await? {
+                Some((there, _)) if there.has_ended() => return Ok(there),
+                Some((_, newer)) => version = newer,
+                None => return Ok(run),
+            },
+            Err(error) => return Err(error),
+        }
+    }
+    Err(PortError::Failed(format!("{} changes without end", run.id)))
 }
 
 /// What became of the rows, counted while the delta is written.

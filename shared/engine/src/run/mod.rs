@@ -6,4 +6,6 @@ pub mod finish;
 pub mod outcome;
 pub mod progress;
 pub mod redeliver;
+pub mod request;
 pub mod state;
+pub mod work;

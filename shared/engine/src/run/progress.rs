@@ -56,17 +56,17 @@ pub async fn read<S: Store>(store: &S, lane: &LaneName, run: &str, now: u64) -> 
     Ok(Some((progress, stored.version)))
 }
 
-/// Marks parcels as done. A run that is gone (canceled and cleared) needs no mark.
-pub async fn mark<S: Store>(store: &S, lane: &LaneName, run: &str, parcels: &[u32], now: u64) -> Result<(), PortError> {
+/// Marks parcels as done, and says whether all are now. A run that is gone (canceled and cleared) needs no mark.
+pub async fn mark<S: Store>(store: &S, lane: &LaneName, run: &str, parcels: &[u32], now: u64) -> Result<bool, PortError> {
     for _ in 0..TRIES {
-        let Some((mut progress, version)) = read(store, lane, run, now).await? else { return Ok(()) };
+        let Some((mut progress, version)) = read(store, lane, run, now).await? else { return Ok(false) };
         if parcels.iter().all(|parcel| progress.is_done(*parcel)) {
-            return Ok(());
+            return Ok(progress.is_complete());
         }
         parcels.iter().for_each(|parcel| progress.set(*parcel, true));
         let document = Document { body: progress.body(), ..Document::default() };
         match store.put(&keys::progress(lane, run), document, Expect::At(version), now).await {
-            Ok(_) => return Ok(()),
+            Ok(_) => return Ok(progress.is_complete()),
             Err(PortError::Conflict) => continue,
             Err(error) => return Err(error),
         }

@@ -1,6 +1,7 @@
 //! Redelivery: a person asks for another attempt of deliveries of a run that has ended (semantics.md 15).
 
 use super::document::{self, Run, Status};
+use super::work::{self, Work};
 use super::{progress, state};
 use crate::keys::{self, LaneName};
 use crate::lane::backlog::{Again, Parcel};
@@ -33,6 +34,8 @@ pub async fn again<S: Store>(
         return Ok(Err(Refused::Unfinished));
     }
     let id = run.id.clone();
+    let note = Work { organization: organization.clone(), export: run.export.clone(), run: id.clone(), asked_at: wall };
+    work::note(store, &note, now).await?;
     let claimed = state::change(store, organization, &run.export, now, |state| match (&state.last_planned, &state.current) {
         (Some(last), _) if *last != id => Err(Refused::LaterRun(last.clone())),
         (_, Some(other)) if *other != id => Err(Refused::LaterRun(other.clone())),
@@ -42,6 +45,7 @@ pub async fn again<S: Store>(
         }
     });
     if let Err(refused) = claimed.await? {
+        work::done(store, organization, &run.id, now).await?;
         return Ok(Err(refused));
     }
     let mut parcels: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
@@ -72,7 +76,7 @@ pub async fn again<S: Store>(
     for answer in store.write(writes.collect(), now).await? {
         answer?;
     }
-    let reopened = Run { status: Status::Delivering, finished_at: None, ..run.clone() };
+    let reopened = Run { status: Status::Delivering, finished_at: None, cancel_asked: false, ..run.clone() };
     document::write(store, organization, &reopened, Expect::Any, now).await?;
     bell::ring(store, lane, wall, now).await?;
     Ok(Ok(()))

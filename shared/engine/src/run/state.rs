@@ -23,6 +23,9 @@ pub struct State {
     pub last_planned: Option<String>,
     /// What the last run read and sent, where it delivered all: the same again needs no run.
     pub settled: Option<(String, String)>,
+    /// The run that a guard holds; the next one that is planned takes its place.
+    #[serde(default)]
+    pub held: Option<String>,
 }
 
 /// A state as read.

@@ -1,0 +1,172 @@
+//! What people and schedules ask of runs: start, cancel, approve. Planning and delivering are done by others, who find what was asked
+//! for in the documents.
+
+use super::begin;
+use super::document::{self, Run, Status, Wish};
+use super::state::{self, State};
+use super::work::{self, Work};
+use crate::keys::LaneName;
+use crate::model::name::Name;
+use crate::plan::block::Directory;
+use crate::port::{Expect, PortError, Store};
+
+/// So often a conditional write that was refused is tried again.
+const TRIES: usize = 64;
+
+/// Why nothing was done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// This run has the export; two never overlap.
+    Busy(String),
+    /// There is no such run.
+    Missing,
+    /// The run stands at a status in which that cannot be done.
+    Not(Status),
+    /// The export has run, or another run of it was planned, since this plan was made.
+    MovedOn,
+}
+
+/// Which run is asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Ask<'a> {
+    /// Whose.
+    pub organization: &'a Name,
+    /// The export.
+    pub export: &'a Name,
+    /// Its destination.
+    pub destination: &'a Name,
+    /// The run's id.
+    pub run: &'a str,
+    /// What it is to do.
+    pub wish: Wish,
+    /// Used if the export has none yet.
+    pub hash_seed: u64,
+}
+
+/// A run that was asked for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Asked {
+    /// Its document.
+    pub run: Run,
+    /// The document's version.
+    pub version: u64,
+    /// The export's state.
+    pub state: State,
+}
+
+/// Asks for a run of an export: it has the export from now on, and is to be planned. A plan alone does not need the export.
+/// Asking again for the same run changes nothing.
+pub async fn start<S: Store>(store: &S, ask: Ask<'_>, wall: u64) -> Result<Result<Asked, Refused>, PortError> {
+    let now = wall / 1_000_000;
+    let Ask { organization, export, destination, run, wish, hash_seed } = ask;
+    let note = Work { organization: organization.clone(), export: export.clone(), run: run.to_string(), asked_at: wall };
+    work::note(store, &note, now).await?;
+    let claimed = state::change(store, organization, export, now, |state| {
+        state.hash_seed.get_or_insert(hash_seed);
+        match &state.current {
+            _ if wish.plan_only => Ok(()),
+            Some(other) if other != run => Err(other.clone()),
+            _ => {
+                state.current = Some(run.to_string());
+                Ok(())
+            }
+        }
+    });
+    let state = match claimed.await? {
+        Ok(state) => state,
+        Err(other) => {
+            work::done(store, organization, run, now).await?;
+            return Ok(Err(Refused::Busy(other)));
+        }
+    };
+    let asked = Run::asked(run, organization, export, destination, wish, wall);
+    match document::write(store, organization, &asked, Expect::Absent, now).await {
+        Ok(version) => Ok(Ok(Asked { run: asked, version, state })),
+        Err(PortError::Conflict) => match document::read(store, organization, run, now).await? {
+            Some((run, version)) => Ok(Ok(Asked { run, version, state })),
+            None => Err(PortError::Conflict),
+        },
+        Err(error) => Err(error),
+    }
+}
+
+/// A run that was asked for ends before anything of it was sent: its export is free again.
+pub async fn end<S: Store>(store: &S, organization: &Name, run: Run, status: Status, reason: String, wall: u64) -> Result<Run, PortError> {
+    let now = wall / 1_000_000;
+    let ended = Run { status, reason: Some(reason), finished_at: Some(wall), ..run };
+    document::write(store, organization, &ended, Expect::Any, now).await?;
+    begin::unclaim(store, organization, &ended.export, &ended.id, now).await?;
+    work::done(store, organization, &ended.id, now).await?;
+    Ok(ended)
+}
+
+/// Asks for the end of a run. What was delivered counts. One that is held is over at once; of the others nothing more may start from
+/// the moment that their pump knows.
+pub async fn cancel<S: Store>(store: &S, organization: &Name, run: &str, wall: u64) -> Result<Result<Run, Refused>, PortError> {
+    let now = wall / 1_000_000;
+    for _ in 0..TRIES {
+        let Some((found, version)) = document::read(store, organization, run, now).await? else { return Ok(Err(Refused::Missing)) };
+        let wanted = match found.status {
+            Status::Canceled => return Ok(Ok(found)),
+            Status::Planning | Status::Delivering if found.cancel_asked => return Ok(Ok(found)),
+            Status::Planning | Status::Delivering => Run { cancel_asked: true, ..found },
+            Status::Held => Run { status: Status::Canceled, cancel_asked: true, finished_at: Some(wall), ..found },
+            other => return Ok(Err(Refused::Not(other))),
+        };
+        match document::write(store, organization, &wanted, Expect::At(version), now).await {
+            Ok(_) => return Ok(Ok(wanted)),
+            Err(PortError::Conflict) => continue,
+            Err(error) => return Err(error),
+        }
+    }
+    Err(PortError::Failed(format!("{run} changes without end")))
+}
+
+/// Executes a kept plan: one that a guard holds, or one that was made to be looked at. `directory` says where its rows lie.
+pub async fn approve<S: Store>(
+    store: &S,
+    lane: &LaneName,
+    run: &str,
+    directory: &Directory,
+    wall: u64,
+) -> Result<Result<Run, Refused>, PortError> {
+    let now = wall / 1_000_000;
+    let organization = &lane.organization;
+    let Some((mut found, version)) = document::read(store, organization, run, now).await? else { return Ok(Err(Refused::Missing)) };
+    if found.status != Status::Held {
+        return Ok(Err(Refused::Not(found.status)));
+    }
+    let note = Work { organization: organization.clone(), export: found.export.clone(), run: run.to_string(), asked_at: wall };
+    work::note(store, &note, now).await?;
+    let claimed = state::change(store, organization, &found.export, now, |state| match &state.current {
+        Some(other) if other != run => Err(Refused::Busy(other.clone())),
+        _ if state.snapshot.clone().unwrap_or_default() != found.snapshot => Err(Refused::MovedOn),
+        _ => {
+            state.current = Some(run.to_string());
+            state.held = None;
+            Ok(())
+        }
+    });
+    if let Err(refused) = claimed.await? {
+        work::done(store, organization, run, now).await?;
+        return Ok(Err(refused));
+    }
+    found.wish.plan_only = false;
+    found.wish.approve = true;
+    found.reason = None;
+    found.finished_at = None;
+    match begin::start(store, lane, &mut found, version, directory, wall).await {
+        Ok(()) => Ok(Ok(found)),
+        // Someone approved or canceled it meanwhile.
+        Err(PortError::Conflict) => match document::read(store, organization, run, now).await? {
+            Some((there, _)) if matches!(there.status, Status::Planning | Status::Delivering) => Ok(Ok(there)),
+            Some((there, _)) => {
+                begin::unclaim(store, organization, &there.export, run, now).await?;
+                work::done(store, organization, run, now).await?;
+                Ok(Err(Refused::Not(there.status)))
+            }
+            None => Ok(Err(Refused::Missing)),
+        },
+        Err(error) => Err(error),
+    }
+}
