@@ -1,7 +1,9 @@
 //! The command line (contract.md).
 
 use crate::receive::ReceiveArgs;
-use clap::{Args, Parser, Subcommand};
+use crate::serve::Level;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 /// Sends the rows of a model, and only what changed since last time, to any HTTP API, at the rate that the API can take.
@@ -113,8 +115,46 @@ pub enum Command {
         #[arg(long)]
         yes: bool,
     },
+    /// Serve the API, schedules and delivery on this machine, until told to stop.
+    Serve(ServeArgs),
+    /// Push the project file to a running server: shows what would change, then changes it.
+    Apply(ApplyArgs),
+    /// Make, list and revoke API tokens; works beside a running server.
+    #[command(subcommand)]
+    Token(TokenCommand),
+    /// Change the key that stored secrets are under.
+    #[command(subcommand)]
+    Key(KeyCommand),
     /// A local receiver that prints and records what arrives.
     Receive(ReceiveArgs),
+}
+
+/// What `serve` takes.
+#[derive(Clone, Debug, Args)]
+pub struct ServeArgs {
+    /// Where to listen; beyond this machine only if you say so.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8787")]
+    pub listen: SocketAddr,
+    /// Which lines go to standard error.
+    #[arg(long, value_enum, default_value_t = Level::Failures)]
+    pub log: Level,
+}
+
+/// What `apply` takes.
+#[derive(Clone, Debug, Args)]
+pub struct ApplyArgs {
+    /// The server.
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8787")]
+    pub url: url::Url,
+    /// Delete what the project file does not have.
+    #[arg(long)]
+    pub prune: bool,
+    /// Only show what would change.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// A file with the token [default: PENSTOCK_TOKEN, else `token` in the data directory].
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
 }
 
 /// What `run` takes.
@@ -169,4 +209,61 @@ pub struct LookArgs {
     /// At most so many.
     #[arg(long, default_value_t = 50)]
     pub limit: usize,
+}
+
+/// What `token` does.
+#[derive(Clone, Debug, Subcommand)]
+pub enum TokenCommand {
+    /// Make a token and print it, once.
+    Create {
+        /// What it is for.
+        #[arg(long)]
+        name: String,
+        /// What it allows: read (looking), write (definitions, rows, tokens), send (runs, tests, redelivery).
+        #[arg(long, default_value = "read,write,send")]
+        scopes: String,
+        /// When it ends: 90d, 12h, 30m or a time [default: it does not].
+        #[arg(long, value_name = "WHEN")]
+        expires: Option<String>,
+        /// Whose documents it opens [default: the project file's organization].
+        #[arg(long, value_name = "ID")]
+        organization: Option<String>,
+    },
+    /// List tokens, all but their texts.
+    List {
+        /// Whose [default: the project file's organization].
+        #[arg(long, value_name = "ID")]
+        organization: Option<String>,
+    },
+    /// Take a token back, at once.
+    Revoke {
+        /// Its id, as in tok_06gzmy1a2b3c4d5e.
+        id: String,
+        /// Whose [default: the project file's organization].
+        #[arg(long, value_name = "ID")]
+        organization: Option<String>,
+    },
+}
+
+/// What `key` does.
+#[derive(Clone, Debug, Subcommand)]
+pub enum KeyCommand {
+    /// Put the stored secrets under a new key; the old one opens nothing any more.
+    Rotate {
+        /// Where the new key comes from [default: as now].
+        #[arg(long, value_enum)]
+        to: Option<Protection>,
+        /// Seal what is stored from now on under new data keys, too.
+        #[arg(long)]
+        data_keys: bool,
+    },
+}
+
+/// Where the key that secrets are under comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Protection {
+    /// A file of the data directory that only its owner can read.
+    KeyFile,
+    /// A passphrase, in PENSTOCK_NEW_PASSPHRASE or the file that PENSTOCK_NEW_PASSPHRASE_FILE names.
+    Passphrase,
 }

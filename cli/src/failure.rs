@@ -1,6 +1,7 @@
 //! Why a command ends without its result, and the exit status it ends with.
 
 use crate::project::LoadError;
+use engine::lookback::LookError;
 use engine::port::PortError;
 use serde_json::{Value, json};
 
@@ -53,11 +54,20 @@ impl From<PortError> for Failure {
     }
 }
 
+impl From<LookError> for Failure {
+    fn from(error: LookError) -> Failure {
+        match error {
+            LookError::Refused(why) => Failure::usage(why),
+            LookError::Port(error) => Failure::from(error),
+        }
+    }
+}
+
 impl From<rows::SourceError> for Failure {
     fn from(error: rows::SourceError) -> Failure {
-        // A column that is not there is the project's fault, not the machine's.
+        // A column that is not there, or a query that no database would take, is the project's fault, not the machine's.
         match error.kind {
-            rows::ErrorKind::Column => Failure::usage(error.to_string()),
+            rows::ErrorKind::Column | rows::ErrorKind::Query => Failure::usage(error.to_string()),
             _ => Failure::new(error.to_string()),
         }
     }

@@ -7,22 +7,26 @@ use crate::site::Site;
 use crate::summary::{self, bold, count, dim};
 use backend_embedded::{EmbeddedObjects, EmbeddedStore};
 use engine::judge::Class;
-use engine::lookback::{Delivery, DeliveryStatus, Filter, Lookback};
+use engine::lookback::{Delivery, DeliveryStatus, Filter, Lookback, PageOf, RunFilter};
 use engine::model::name::Name;
 use engine::port::Clock;
 use engine::run::document::Run;
 use serde_json::json;
+use std::collections::BTreeSet;
+
+/// So many are asked for at once.
+const PAGE: usize = 500;
+/// Nothing is ever paused where nobody serves.
+static NOT_PAUSED: BTreeSet<Name> = BTreeSet::new();
 
 /// Reads this site's log.
 pub fn lookback(site: &Site) -> Lookback<'_, EmbeddedStore, EmbeddedObjects> {
-    Lookback { store: &site.store, objects: &site.objects, organization: site.organization(), now: site.clock.seconds() }
-}
-
-/// The exports that a look covers: one, or all of the project.
-pub fn exports(site: &Site, export: Option<&str>) -> Result<Vec<Name>, Failure> {
-    match export {
-        Some(name) => Ok(vec![site.export(name)?.id.clone()]),
-        None => Ok(site.loaded.project.exports.keys().cloned().collect()),
+    Lookback {
+        store: &site.store,
+        objects: &site.objects,
+        organization: site.organization(),
+        paused: &NOT_PAUSED,
+        now: site.clock.seconds(),
     }
 }
 
@@ -40,7 +44,17 @@ pub async fn runs(global: &Global, id: Option<&str>, export: Option<&str>, limit
         }
         return Ok(0);
     }
-    let runs = look.runs(&exports(&site, export)?, limit).await?;
+    let filter = RunFilter { export: export.map(|name| site.export(name).map(|e| e.id.clone())).transpose()?, ..RunFilter::default() };
+    let mut runs = Vec::new();
+    let mut after = None;
+    while runs.len() < limit {
+        let PageOf { items, next } = look.runs(&filter, after.as_deref(), PAGE.min(limit - runs.len())).await?;
+        runs.extend(items);
+        after = next;
+        if after.is_none() {
+            break;
+        }
+    }
     if global.json {
         let list: Vec<_> = runs.iter().map(|run| summary::to_json(run, None, None)).collect();
         say!("{}", json!({"runs": list}));
@@ -153,7 +167,7 @@ pub async fn first_error(site: &Site, run: &Run) -> Result<Option<String>, Failu
     let look = lookback(site);
     for status in [DeliveryStatus::Exhausted, DeliveryStatus::Failed, DeliveryStatus::Canceled] {
         let filter = Filter { run: Some(run.id.clone()), status: Some(status), ..Filter::default() };
-        let Some(found) = look.deliveries(&filter, &[], 1).await?.into_iter().find(|delivery| !delivery.attempts.is_empty()) else {
+        let Some(found) = list(&look, &filter, 1).await?.into_iter().find(|delivery| !delivery.attempts.is_empty()) else {
             continue;
         };
         let detailed = look.delivery(&found.id).await?;
@@ -169,15 +183,29 @@ async fn one(site: &Site, id: &str) -> Result<Delivery, Failure> {
 }
 
 /// The deliveries that the filters let through, the newest first.
-pub async fn many(site: &Site, args: &LookArgs) -> Result<Vec<Delivery>, Failure> {
-    let filter = filter(site, args)?;
-    let exports = exports(site, args.export.as_deref())?;
-    Ok(lookback(site).deliveries(&filter, &exports, args.limit).await?)
+async fn many(site: &Site, args: &LookArgs) -> Result<Vec<Delivery>, Failure> {
+    list(&lookback(site), &filter(site, args)?, args.limit).await
 }
 
-fn filter(site: &Site, args: &LookArgs) -> Result<Filter, Failure> {
-    if args.row.is_some() && args.run.is_none() && args.export.is_none() {
-        return Err(Failure::usage("--row needs --run or --export"));
+/// At most `limit` deliveries, however many pages they take.
+async fn list(look: &Lookback<'_, EmbeddedStore, EmbeddedObjects>, filter: &Filter, limit: usize) -> Result<Vec<Delivery>, Failure> {
+    let mut found = Vec::new();
+    let mut after = None;
+    while found.len() < limit {
+        let PageOf { items, next } = look.deliveries(filter, after.as_deref(), PAGE.min(limit - found.len())).await?;
+        found.extend(items);
+        after = next;
+        if after.is_none() {
+            break;
+        }
+    }
+    Ok(found)
+}
+
+/// What the arguments ask for.
+pub fn filter(site: &Site, args: &LookArgs) -> Result<Filter, Failure> {
+    if args.row.is_some() && args.run.is_none() && args.export.is_none() && args.destination.is_none() {
+        return Err(Failure::usage("--row needs --run, --export or --destination"));
     }
     let status = match &args.status {
         None => None,

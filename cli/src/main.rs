@@ -3,23 +3,28 @@
 #[macro_use]
 mod out;
 
+mod apply;
 mod args;
 mod chance;
 mod clock;
 mod failure;
 mod interrupt;
+mod key;
 mod look;
 mod plan;
 mod plan_file;
 mod planning;
 mod progress;
 mod project;
+mod pushed;
 mod receive;
 mod redeliver;
 mod run;
 mod sample;
+mod serve;
 mod site;
 mod summary;
+mod token;
 
 use args::{Cli, Command, Global};
 use clap::Parser;
@@ -61,8 +66,8 @@ fn execute(cli: &Cli) -> Result<u8, Failure> {
             Ok(0)
         }
         Command::Validate => validate(global),
+        Command::Key(command) => key::key(global, command),
         Command::Receive(args) => receive::run(args, global.json, global.quiet).map(|()| 0).map_err(Failure::new),
-        Command::Render { action, row, sample } => sample::render(global, action, row.as_deref(), sample.as_deref()),
         command => {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             let runtime = runtime.map_err(|e| Failure::new(format!("the runtime cannot start: {e}")))?;
@@ -76,6 +81,9 @@ async fn dispatch(global: &Global, command: &Command) -> Result<u8, Failure> {
     match command {
         Command::Plan { export, out, full } => plan::plan(global, export, out.as_deref(), *full).await,
         Command::Run(args) => run::run(global, args).await,
+        Command::Serve(args) => serve::serve(global, args).await,
+        Command::Apply(args) => apply::apply(global, args).await,
+        Command::Render { action, row, sample } => sample::render(global, action, row.as_deref(), sample.as_deref()).await,
         Command::Test { destination, sample, export, action } => {
             sample::test(global, destination, sample.as_deref(), export.as_deref(), action.as_deref()).await
         }
@@ -83,7 +91,8 @@ async fn dispatch(global: &Global, command: &Command) -> Result<u8, Failure> {
         Command::Deliveries(args) => look::deliveries(global, args).await,
         Command::Attempts(args) => look::attempts(global, args).await,
         Command::Redeliver { look, yes } => redeliver::redeliver(global, look, *yes).await,
-        Command::Init { .. } | Command::Validate | Command::Receive(_) | Command::Render { .. } => {
+        Command::Token(command) => token::token(global, command).await,
+        Command::Init { .. } | Command::Validate | Command::Key(_) | Command::Receive(_) => {
             unreachable!("these do not wait, and were done before")
         }
     }
@@ -101,10 +110,12 @@ fn validate(global: &Global) -> Result<u8, Failure> {
 /// Rows looked at: a member that an NDJSON row lacks may stand in the next one.
 const SAMPLED_ROWS: usize = 1000;
 
-/// Whether a model's rows are there and have the columns that the project uses.
+/// Whether a model's rows are there and have the columns that the project uses. A query is described, not executed; rows that are pushed
+/// come later, and with the columns that they have then.
 fn check_columns(folder: &Path, model: &Model, uses: &[project::ColumnUse]) -> Vec<Problem> {
-    let source = site::source(folder, model);
-    match rows::sample(&source, &model.primary_key, &[], SAMPLED_ROWS) {
+    let Some(source) = site::source(folder, model) else { return Vec::new() };
+    let limit = if matches!(source, rows::Source::Postgres(_)) { 0 } else { SAMPLED_ROWS };
+    match rows::sample(&source, &model.primary_key, &[], limit) {
         Ok(sample) => uses
             .iter()
             .filter(|used| !sample.columns.is_empty() && !sample.columns.contains(&used.column))
@@ -114,7 +125,12 @@ fn check_columns(folder: &Path, model: &Model, uses: &[project::ColumnUse]) -> V
             })
             .collect(),
         Err(error) => {
-            vec![Problem { path: format!("models.{}.source.path", model.id), message: error.to_string() }]
+            let key = match (&source, error.kind) {
+                (rows::Source::Postgres(_), rows::ErrorKind::Connect) => "dsn",
+                (rows::Source::Postgres(_), _) => "query",
+                _ => "path",
+            };
+            vec![Problem { path: format!("models.{}.source.{key}", model.id), message: error.to_string() }]
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::clock::SystemClock;
 use crate::failure::Failure;
+use crate::pushed;
 use crate::site;
 use backend_embedded::{DataDir, EmbeddedObjects, EmbeddedStore};
 use engine::model::export::{Export, FirstRun};
@@ -91,18 +92,26 @@ pub async fn plan(
     let destination = &ground.project.destinations[&export.destination];
     let model = &ground.project.models[&export.model];
     let shape = Shape::of(ground.project, export);
-    let source = site::source(ground.folder, model);
     let scratch = site::scratch(ground.data)?;
     let wish = asked.wish;
+    let place = pushed::Place {
+        folder: ground.folder,
+        organization: ground.organization(),
+        store: ground.store,
+        objects: ground.objects,
+        scratch: &scratch,
+        wall: ground.clock.now().wall,
+    };
+    let source = pushed::source(place, model).await?;
     let snapshot = state.snapshot.clone().unwrap_or_default();
     let version = shape.version();
     let mut run = Run { shape_version: version.clone(), mapping_version: shape.mapping_version(), snapshot: snapshot.clone(), ..asked };
     let compiled = Compiled::new(shape).map_err(Failure::new)?;
     let file = scratch.join(format!("{}.plan", run.id));
     let source_version = rows::source_version(&source)?;
-    let unchanged = state.settled.as_ref().is_some_and(|settled| *settled == (source_version.clone(), version));
+    let unchanged = source_version.is_some() && state.settled == source_version.clone().map(|source| (source, version));
     if unchanged && !wish.full && !wish.adopt {
-        run.source_version = Some(source_version);
+        run.source_version = source_version;
         let names = Vec::new();
         let (directory, totals) = cut(&compiled, &names, &run, None, false, &file, std::iter::empty())?;
         run.totals = totals;
@@ -142,7 +151,7 @@ pub async fn plan(
         .take(LISTED_INVALID_ROWS)
         .map(|row| InvalidRow { place: row.place.clone(), key: row.key.clone(), reason: row.reason.clone() })
         .collect();
-    run.source_version = Some(diff.source_version.clone());
+    run.source_version = diff.source_version.clone();
     if !wish.approve && !settle_all {
         run.reason = match remapped {
             true if changes > 0 => Some(format!(
@@ -271,6 +280,8 @@ pub async fn compact(ground: Ground<'_>, export: &Export, state: State) -> Resul
 /// Writes deltas into the scratch folder.
 #[derive(Debug)]
 pub struct Deltas {
+    /// The file that is written.
+    pub file: PathBuf,
     /// The folder.
     pub scratch: PathBuf,
 }
@@ -284,7 +295,7 @@ impl WriteDelta for Deltas {
         let Some(first) = rows.next() else { return Ok(None) };
         let mut failed = None;
         let rows = std::iter::once(first).chain(rows).map_while(|row| row.map_err(|error| failed = Some(error)).ok());
-        let to = self.scratch.join("delta.parquet");
+        let to = self.file.clone();
         let written = rows::write_delta(rows, names, &to, &self.scratch);
         match (failed, written) {
             (Some(error), _) => Err(error),

@@ -9,12 +9,15 @@ use crate::run::{Runner, exit_status};
 use crate::site::{self, Site};
 use crate::summary::{self, quantity};
 use engine::deliver::order::parse_delivery_id;
-use engine::lookback::DeliveryStatus;
+use engine::lookback::{DeliveryStatus, Filter, PageOf};
 use engine::plan::block;
 use engine::port::{Clock, Objects};
 use engine::run::redeliver::{Refused, again};
 use serde_json::json;
 use std::collections::BTreeMap;
+
+/// So many are asked for at once.
+const PAGE: usize = 500;
 
 /// Sends deliveries again: one by its id, or those that the filters let through and that did not succeed.
 pub async fn redeliver(global: &Global, args: &LookArgs, yes: bool) -> Result<u8, Failure> {
@@ -30,12 +33,19 @@ pub async fn redeliver(global: &Global, args: &LookArgs, yes: bool) -> Result<u8
             count = 1;
         }
         None if filtered => {
-            let unlimited = LookArgs { limit: usize::MAX, ..args.clone() };
-            for delivery in look::many(&site, &unlimited).await? {
-                let failed = matches!(delivery.status, DeliveryStatus::Failed | DeliveryStatus::Exhausted | DeliveryStatus::Canceled);
-                if let (true, Some((run, parcel, index))) = (failed || args.status.is_some(), parse_delivery_id(&delivery.id)) {
-                    wanted.entry(run).or_default().push((parcel, index));
-                    count += 1;
+            let look = look::lookback(&site);
+            for filter in unsuccessful(look::filter(&site, args)?) {
+                let mut after = None;
+                loop {
+                    let PageOf { items, next } = look.deliveries(&filter, after.as_deref(), PAGE).await?;
+                    for (run, parcel, index) in items.iter().filter_map(|delivery| parse_delivery_id(&delivery.id)) {
+                        wanted.entry(run).or_default().push((parcel, index));
+                        count += 1;
+                    }
+                    after = next;
+                    if after.is_none() {
+                        break;
+                    }
                 }
             }
         }
@@ -87,4 +97,13 @@ pub async fn redeliver(global: &Global, args: &LookArgs, yes: bool) -> Result<u8
         status = status.max(exit_status(run));
     }
     Ok(status)
+}
+
+/// The filter for each status that asks for another try, unless a status was named.
+fn unsuccessful(filter: Filter) -> Vec<Filter> {
+    const STATUSES: [DeliveryStatus; 3] = [DeliveryStatus::Failed, DeliveryStatus::Exhausted, DeliveryStatus::Canceled];
+    match filter.status {
+        Some(_) => vec![filter],
+        None => STATUSES.into_iter().map(|status| Filter { status: Some(status), ..filter.clone() }).collect(),
+    }
 }

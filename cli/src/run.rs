@@ -257,7 +257,8 @@ impl Runner<'_> {
                 )));
             }
         };
-        let deltas = Deltas { scratch: self.site.scratch()? };
+        let scratch = self.site.scratch()?;
+        let deltas = Deltas { file: scratch.join(format!("{}.delta.parquet", lane.destination)), scratch };
         let mut ended = Vec::with_capacity(runs.len());
         for run in runs {
             if because != Because::Done {

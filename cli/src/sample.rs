@@ -4,6 +4,7 @@ use crate::args::Global;
 use crate::chance;
 use crate::failure::{FAILED, Failure};
 use crate::plan::shorten;
+use crate::pushed;
 use crate::site::{self, Site};
 use engine::deliver::Ports;
 use engine::deliver::attach::Attachments;
@@ -36,12 +37,12 @@ struct Sample {
 }
 
 /// `penstock render EXPORT.ACTION`
-pub fn render(global: &Global, target: &str, row: Option<&str>, file: Option<&Path>) -> Result<u8, Failure> {
+pub async fn render(global: &Global, target: &str, row: Option<&str>, file: Option<&Path>) -> Result<u8, Failure> {
     let site = Site::open(global)?;
     let (export, action) =
         target.rsplit_once('.').ok_or_else(|| Failure::usage(format!("`{target}` is not EXPORT.ACTION: write it like newsletter.add")))?;
     let export = site.export(export)?;
-    let sample = Sample::new(&site, export, parse_action(action)?, row, file)?;
+    let sample = Sample::new(&site, export, parse_action(action)?, row, file).await?;
     let attachments = Attachments::of(site.destination_of(export));
     let order = sample.order(&site);
     let Some(rendered) = order.rendered else { return Err(unrendered(&order)) };
@@ -72,7 +73,7 @@ pub async fn test(
         Some(action) => parse_action(action)?,
         None => ActionName::ALL.into_iter().find(|name| export.actions.get(*name).is_some()).unwrap_or(ActionName::Add),
     };
-    let sample = Sample::new(&site, export, action, None, file)?;
+    let sample = Sample::new(&site, export, action, None, file).await?;
     let order = sample.order(&site);
     let Some(rendered) = &order.rendered else { return Err(unrendered(&order)) };
     let attachments = Attachments::of(destination);
@@ -124,7 +125,7 @@ pub async fn test(
 }
 
 impl Sample {
-    fn new(site: &Site, export: &Export, action: ActionName, key: Option<&str>, file: Option<&Path>) -> Result<Sample, Failure> {
+    async fn new(site: &Site, export: &Export, action: ActionName, key: Option<&str>, file: Option<&Path>) -> Result<Sample, Failure> {
         let Some(configured) = export.actions.get(action) else {
             return Err(Failure::usage(format!("action {} of export {} is off", action.as_str(), export.id)));
         };
@@ -134,7 +135,17 @@ impl Sample {
             None => {
                 let model = site.model_of(export);
                 let limit = if key.is_some() { LOOKED_THROUGH } else { wanted };
-                let sample = rows::sample(&site.source(model), &model.primary_key, &site::fields(export), limit)?;
+                let scratch = site.scratch()?;
+                let place = pushed::Place {
+                    folder: &site.loaded.folder,
+                    organization: site.organization(),
+                    store: &site.store,
+                    objects: &site.objects,
+                    scratch: &scratch,
+                    wall: site.clock.now().wall,
+                };
+                let source = pushed::source(place, model).await?;
+                let sample = rows::sample(&source, &model.primary_key, &site::fields(export), limit)?;
                 (sample.field_names.to_vec(), sample.rows)
             }
         };

@@ -12,7 +12,7 @@ use engine::model::export::Export;
 use engine::model::name::Name;
 use engine::model::source::{FileFormat, Model, Source};
 use ipnet::IpNet;
-use rows::{FieldMapping, FileSource, Format};
+use rows::{FieldMapping, FileSource, Format, PostgresSource};
 use std::path::PathBuf;
 use transport::{AddressPolicy, HttpTransport, TransportOptions};
 
@@ -79,11 +79,6 @@ impl Site {
         u64::from(self.loaded.project.organization.retention_days) * 24 * 3600
     }
 
-    /// Where a model's rows lie.
-    pub fn source(&self, model: &Model) -> FileSource {
-        source(&self.loaded.folder, model)
-    }
-
     /// A folder for files that vanish with the process.
     pub fn scratch(&self) -> Result<PathBuf, Failure> {
         scratch(&self.data)
@@ -142,15 +137,20 @@ fn clear_scratch(data: &DataDir) {
     }
 }
 
-/// Where a model's rows lie; relative paths start from the project's folder.
-pub fn source(folder: &std::path::Path, model: &Model) -> FileSource {
-    let Source::File { path, format } = &model.source;
-    let format = format.map(|format| match format {
-        FileFormat::Csv => Format::Csv,
-        FileFormat::Ndjson => Format::Ndjson,
-        FileFormat::Parquet => Format::Parquet,
-    });
-    FileSource { path: folder.join(path), format }
+/// Where a model's rows lie; relative paths start from the project's folder. `None`: they are pushed, and lie in the data directory.
+pub fn source(folder: &std::path::Path, model: &Model) -> Option<rows::Source> {
+    match &model.source {
+        Source::File { path, format } => {
+            let format = format.map(|format| match format {
+                FileFormat::Csv => Format::Csv,
+                FileFormat::Ndjson => Format::Ndjson,
+                FileFormat::Parquet => Format::Parquet,
+            });
+            Some(rows::Source::File(FileSource { path: folder.join(path), format }))
+        }
+        Source::Postgres { dsn, query } => Some(rows::Source::Postgres(PostgresSource { dsn: dsn.clone(), query: query.clone() })),
+        Source::Push => None,
+    }
 }
 
 /// The field mapping of an export, as `rows` takes it.

@@ -3,6 +3,10 @@
 //! One thread, no clock, no chance, no waiting: a call is done when its future is first polled. It must pass the whole contract,
 //! and must not be kinder than it: what any backend refuses is refused here too.
 
+mod secrets;
+
+pub use secrets::MemorySecrets;
+
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ops::Range;

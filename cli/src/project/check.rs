@@ -48,7 +48,7 @@ impl Sound {
 }
 
 /// Checks a project file and its rows. `look` is asked once for each model, with the folder that relative paths start from and the
-/// columns that the project uses; it answers with problems at the paths of those columns, or at `models.<name>.source.path` where the
+/// columns that the project uses; it answers with problems at the paths of those columns, or below `models.<name>.source` where the
 /// rows cannot be read.
 ///
 /// # Errors

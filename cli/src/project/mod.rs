@@ -66,8 +66,20 @@ pub fn load(path: &Path) -> Result<Loaded, LoadError> {
     load_with(path, &|name| std::env::var(name).ok())
 }
 
+/// What a project file says, as a JSON tree with the environment's values in it, once it is known to be sound.
+///
+/// # Errors
+/// As [`load`].
+pub fn document(path: &Path) -> Result<serde_json::Value, LoadError> {
+    read(path, &|name| std::env::var(name).ok()).map(|(document, _)| document)
+}
+
 /// As [`load`], with other variables than the process's.
 pub fn load_with(path: &Path, variable: &dyn Fn(&str) -> Option<String>) -> Result<Loaded, LoadError> {
+    read(path, variable).map(|(_, loaded)| loaded)
+}
+
+fn read(path: &Path, variable: &dyn Fn(&str) -> Option<String>) -> Result<(serde_json::Value, Loaded), LoadError> {
     let text = read_file(path)?;
     let file = path.display().to_string();
     let root = json::read(&text).unwrap_or_else(|| yaml::read(&text)).map_err(|flaws| {
@@ -82,7 +94,7 @@ pub fn load_with(path: &Path, variable: &dyn Fn(&str) -> Option<String>) -> Resu
     match engine::configure::parse(&document) {
         Ok(project) if problems.is_empty() => {
             let folder = path.parent().map(Path::to_path_buf).unwrap_or_default();
-            Ok(Loaded { project, folder, places })
+            Ok((document, Loaded { project, folder, places }))
         }
         Ok(_) => Err(LoadError::Problems(places.report(problems))),
         Err(found) => {

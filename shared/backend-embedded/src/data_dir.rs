@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use engine::port::PortError;
 
 use crate::health::Health;
-use crate::{EmbeddedObjects, EmbeddedStore};
+use crate::{EmbeddedObjects, EmbeddedSecrets, EmbeddedStore, Unlock};
 
 /// The one line of `DIR/format`: what this build reads and writes.
 const FORMAT: &str = "penstock data directory, format 1";
@@ -82,6 +82,15 @@ impl DataDir {
     /// `Failed` or `Full` if the folder cannot be made.
     pub fn objects(&self) -> Result<EmbeddedObjects, PortError> {
         EmbeddedObjects::open(self)
+    }
+
+    /// The sealing of its secrets. Keys are made where there are none yet.
+    ///
+    /// # Errors
+    /// `Failed` if the keys are under something else than `unlock` (another passphrase, say), are damaged or gone, or could be read by
+    /// others than their owner; `Full` if there is no room for new ones.
+    pub fn secrets(&self, unlock: Unlock) -> Result<EmbeddedSecrets, PortError> {
+        EmbeddedSecrets::open(self, unlock)
     }
 
     /// Becomes the one process that delivers from this directory, until the lock is dropped or the process ends. Does not wait.

@@ -64,6 +64,37 @@ pub fn firing(organization: &Name, export: &Name) -> Key {
     Key::new(format!("{organization}#export#{export}"), "firing")
 }
 
+/// The index partition of plans that nobody has executed.
+pub fn plans(organization: &Name) -> String {
+    format!("{organization}#plans")
+}
+
+/// The index partition of an export's runs.
+pub fn runs_of_export(organization: &Name, export: &Name) -> String {
+    format!("{organization}#runs#export#{export}")
+}
+
+/// The index partition of the runs to a destination.
+pub fn runs_of_destination(organization: &Name, destination: &Name) -> String {
+    format!("{organization}#runs#destination#{destination}")
+}
+
+/// The index partition of all runs.
+pub fn runs(organization: &Name) -> String {
+    format!("{organization}#runs")
+}
+
+/// A run's place in the lists of runs: by start (Unix microseconds), then by id.
+pub fn run_sort(started_at: u64, run: &str) -> String {
+    format!("{started_at:020}#{run}")
+}
+
+/// The run and its start of a place in the lists of runs.
+pub fn parse_run_sort(sort: &str) -> Option<(u64, &str)> {
+    let (started_at, run) = sort.split_once('#')?;
+    Some((started_at.parse().ok()?, run))
+}
+
 /// The partition of a run's progress and segments.
 pub fn run_partition(organization: &Name, run: &str) -> String {
     format!("{organization}#run#{run}")
@@ -100,4 +131,44 @@ pub fn export_state(organization: &Name, export: &Name) -> Key {
 /// A pinned version of what shapes an export's requests.
 pub fn pinned(organization: &Name, export: &Name, version: &str) -> Key {
     Key::new(format!("{organization}#def#export"), format!("{export}@{version}"))
+}
+
+/// What was answered to a request that may come twice.
+pub fn idempotency(organization: &Name, hash: &str) -> Key {
+    Key::new(format!("{organization}#idempotency"), hash)
+}
+
+/// The partition of an organization's definitions of a kind. Pinned versions of exports lie between them; `@` stands in no name.
+pub fn definitions(organization: &Name, kind: &str) -> String {
+    format!("{organization}#def#{kind}")
+}
+
+/// The journal of an organization's definitions: how often they changed, and the change that is under way.
+pub fn journal(organization: &Name) -> Key {
+    Key::new(format!("{organization}#def"), "journal")
+}
+
+/// An API token, under the hash of its text. Its organization is not known before it is read.
+pub fn token(hash: &str) -> Key {
+    Key::new("token", hash)
+}
+
+/// The partition of the first index that lists an organization's tokens.
+pub fn tokens(organization: &Name) -> String {
+    format!("{organization}#token")
+}
+
+/// The rows that were pushed to a model.
+pub fn pushed(organization: &Name, model: &Name) -> Key {
+    Key::new(format!("{organization}#model#{model}"), "pushed")
+}
+
+/// An upload of a whole snapshot of a model.
+pub fn upload(organization: &Name, model: &Name, upload: &str) -> Key {
+    Key::new(format!("{organization}#model#{model}"), format!("upload#{upload}"))
+}
+
+/// The partition of the first index that lists an organization's paused lanes.
+pub fn paused(organization: &Name) -> String {
+    format!("{organization}#paused")
 }

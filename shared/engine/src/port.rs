@@ -178,6 +178,27 @@ pub trait Objects {
     fn delete(&self, name: &str) -> impl Future<Output = Result<(), PortError>>;
 }
 
+/// What a sealed value belongs to. It opens for the same and for nothing else, so that who can write documents cannot move a sealed
+/// value to where it would be shown or sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Belongs<'a> {
+    /// The organization's name.
+    pub organization: &'a str,
+    /// The document, as in `credential/crm`.
+    pub document: &'a str,
+    /// The document's version.
+    pub version: u64,
+}
+
+/// Sealing values that must not lie open. No error shows anything of a value.
+pub trait Secrets {
+    /// Seals a value: one word of ASCII, another one each time, at most twice as long as the value and 200 bytes.
+    fn seal(&self, plain: &[u8], of: Belongs<'_>) -> impl Future<Output = Result<String, PortError>>;
+
+    /// Opens what was sealed. `Failed` where it belongs to something else, was changed, or its key is not there.
+    fn open(&self, sealed: &str, of: Belongs<'_>) -> impl Future<Output = Result<Vec<u8>, PortError>>;
+}
+
 /// A point in time on both clocks: the wall clock for what other processes read, the monotonic one for waiting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Now {

@@ -9,7 +9,7 @@
 //! It is a measuring tool beside `benches/planning.py`; nothing else uses it.
 
 use engine::model::change::{Change, ChangeKind, DeltaRow, Entry, EntryState};
-use rows::{DiffRequest, FileSource, SourceError};
+use rows::{DiffRequest, FileSource, Source, SourceError};
 use std::error::Error;
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -48,7 +48,7 @@ fn split(all: &[String]) -> (Vec<(String, String)>, Vec<String>) {
 fn request(rows: &str, snapshot: Vec<PathBuf>, options: &[(String, String)]) -> DiffRequest {
     let option = |name: &str| options.iter().find(|(n, _)| n == name).map(|(_, v)| v.clone());
     DiffRequest {
-        source: FileSource { path: rows.into(), format: None },
+        source: Source::File(FileSource { path: rows.into(), format: None }),
         primary_key: vec![option("key").unwrap_or_else(|| "id".to_owned())],
         fields: Vec::new(),
         ignore: Vec::new(),

@@ -14,6 +14,10 @@ pub enum ErrorKind {
     Torn,
     /// The file is not what its format says, or breaks a limit.
     Format,
+    /// The database cannot be reached, or does not let us in.
+    Connect,
+    /// The database refuses the query as it stands.
+    Query,
     /// No space is left where scratch files or snapshots are written.
     Full,
     /// Anything else the operating system refused.

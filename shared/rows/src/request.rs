@@ -2,6 +2,7 @@
 
 use crate::diff::Changes;
 use engine::model::change::{FieldNames, Fields};
+use engine::model::credential::Secret;
 use std::path::PathBuf;
 
 /// How the rows of a file are written down.
@@ -24,6 +25,37 @@ pub struct FileSource {
     pub format: Option<Format>,
 }
 
+/// Where rows come from: `type: postgres`. Each read is one transaction that can only read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PostgresSource {
+    /// The server, the database, the user and the password: a URL, or `key=value` pairs.
+    pub dsn: Secret,
+    /// One SELECT.
+    pub query: String,
+}
+
+/// Where rows come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// Files.
+    File(FileSource),
+    /// The rows of a query.
+    Postgres(PostgresSource),
+    /// A file that [`crate::fold`] wrote.
+    Pushed(PathBuf),
+}
+
+impl Source {
+    /// The place that errors name.
+    pub(crate) fn shown(&self) -> String {
+        match self {
+            Source::File(source) => source.path.display().to_string(),
+            Source::Postgres(_) => "the query".to_owned(),
+            Source::Pushed(_) => "the pushed rows".to_owned(),
+        }
+    }
+}
+
 /// A field of the export and the source column it is taken from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FieldMapping {
@@ -37,7 +69,7 @@ pub struct FieldMapping {
 #[derive(Clone, Debug)]
 pub struct DiffRequest {
     /// The current rows.
-    pub source: FileSource,
+    pub source: Source,
     /// Source columns that make the key, at least one.
     pub primary_key: Vec<String>,
     /// The fields of the export; empty: all columns under their own names, in the order of the source.
@@ -63,7 +95,7 @@ pub struct DiffRequest {
 /// A row that is never sent, with the reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InvalidRow {
-    /// `rows/newsletter.csv line 17`, `part-0.parquet row 5`.
+    /// `rows/newsletter.csv line 17`, `part-0.parquet row 5`, `row 5 of the query`.
     pub place: String,
     /// The key's text, where it could be read.
     pub key: Option<String>,
@@ -96,8 +128,8 @@ pub struct Diff {
     pub snapshot_rows: u64,
     /// Sum over all rows whose key can be read of a mix of key hash and row hash; independent of their order.
     pub checksum: u128,
-    /// Identity of the source files as read (see [`crate::source_version`]).
-    pub source_version: String,
+    /// Identity of the source files as read (see [`crate::source_version`]); `None` if they have none.
+    pub source_version: Option<String>,
     /// The changes: added and changed in the order of the source, then removed in the order of their key hashes.
     pub changes: Changes,
 }

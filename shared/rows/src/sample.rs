@@ -3,24 +3,26 @@
 use crate::cell::Cell;
 use crate::columns::{Columns, Selection, no_column};
 use crate::error::{Fault, SourceError};
-use crate::request::{FieldMapping, FileSource, Format, Sample};
+use crate::request::{FieldMapping, Format, Sample, Source};
 use crate::source::csv::{self, Ending};
 use crate::source::ndjson::{Members, Parser};
 use crate::source::parquet::ParquetInput;
 use crate::source::text::{Buffer, TextInput};
-use crate::source::{RowSink, files};
+use crate::source::{RowSink, files, open};
 use engine::model::change::Fields;
 use std::sync::Arc;
 
-/// Reads the first `limit` valid rows. Duplicate keys are not looked for.
+/// Reads the first `limit` valid rows. Duplicate keys are not looked for. Where a query is the source and `limit` is 0, the query is
+/// described and not executed.
 ///
 /// # Errors
 /// As for [`crate::diff`], as far as the source is read: a missing file or column, a header that cannot be read. For NDJSON, a mapped
 /// member that no sampled row has is an error only if there are no further rows.
-pub fn sample(source: &FileSource, primary_key: &[String], fields: &[FieldMapping], limit: usize) -> Result<Sample, SourceError> {
-    let files = Arc::new(files::list(source)?);
+pub fn sample(source: &Source, primary_key: &[String], fields: &[FieldMapping], limit: usize) -> Result<Sample, SourceError> {
     let selection = Selection { key: primary_key.to_vec(), fields: fields.to_vec(), ignore: Vec::new() };
-    selection.check(&source.path.display().to_string())?;
+    selection.check(&source.shown())?;
+    let opened = open(source)?;
+    let files = Arc::new(opened.files);
     let mut taken = Taken { limit, rows: Vec::new(), key: String::new() };
     let shown = |fault: Fault| SourceError::new(fault.kind, &files[fault.file as usize].shown, fault.message);
     match files[0].format {
@@ -51,13 +53,25 @@ pub fn sample(source: &FileSource, primary_key: &[String], fields: &[FieldMappin
             }
             Ok(taken.finish(&columns, input.header.clone(), None))
         }
-        Format::Ndjson => sample_ndjson(files, selection, taken),
+        Format::Ndjson => sample_ndjson(files, selection, opened.header, taken),
     }
 }
 
-fn sample_ndjson(files: Arc<Vec<files::SourceFile>>, selection: Selection, mut taken: Taken) -> Result<Sample, SourceError> {
-    let union = selection.fields.is_empty();
-    let members = Arc::new(Members::new(Columns::without_header(&selection), union));
+fn sample_ndjson(
+    files: Arc<Vec<files::SourceFile>>,
+    selection: Selection,
+    header: Option<Vec<String>>,
+    mut taken: Taken,
+) -> Result<Sample, SourceError> {
+    let union = selection.fields.is_empty() && header.is_none();
+    let columns = match &header {
+        Some(header) => Columns::of_header(&selection, header, &files[0].shown)?,
+        None => Columns::without_header(&selection),
+    };
+    if let (Some(header), 0) = (&header, taken.limit) {
+        return Ok(taken.finish(&columns, header.clone(), None));
+    }
+    let members = Arc::new(Members::new(columns, union));
     let mut input = TextInput::new(files.clone(), selection)?;
     let mut parser = Parser::new(members.clone());
     let mut buffer = Buffer::default();
@@ -75,6 +89,9 @@ fn sample_ndjson(files: Arc<Vec<files::SourceFile>>, selection: Selection, mut t
         }
     }
     let (columns, first, others) = members.settle();
+    if let Some(header) = header {
+        return Ok(taken.finish(&columns, header, None));
+    }
     let mut seen: Vec<_> = columns.names.iter().zip(&first).filter_map(|(name, f)| Some(((*f)?, name.clone()))).collect();
     seen.sort();
     let mut there: Vec<String> = seen.into_iter().map(|(_, name)| name).collect();

@@ -340,7 +340,7 @@ fn a_sample_shows_the_first_valid_rows_as_they_would_be_sent() {
     for (name, content) in
         [("a.csv", "id,v\n,1\n1,x\n2,y\n3,z\n"), ("a.ndjson", "{\"id\":null}\n{\"id\":\"1\",\"v\":\"x\"}\n{\"id\":\"2\",\"v\":\"y\"}\n")]
     {
-        let source = rows::FileSource { path: bench.put(name, content), format: None };
+        let source = rows::Source::File(rows::FileSource { path: bench.put(name, content), format: None });
         let key = ["id".to_owned()];
         let sample = rows::sample(&source, &key, &mapping, 2).unwrap();
         assert_eq!(sample.rows, [("1".to_owned(), vec![json!("x")]), ("2".to_owned(), vec![json!("y")])]);

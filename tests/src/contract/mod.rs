@@ -1,13 +1,14 @@
-//! What every backend must do, as one list of cases for the store and one for the objects.
+//! What every backend must do, as one list of cases for the store, one for the objects and one for sealing.
 //!
 //! A backend passes all of them or is none: there are no flags for what one cannot do. A case sees only the port, so it must not
 //! know which backend it runs on, nor lean on anything that the port does not promise.
 
 mod objects;
+mod secrets;
 mod store;
 mod store_index;
 
-use engine::port::{Objects, Store};
+use engine::port::{Objects, Secrets, Store};
 
 /// Runs cases one after the other, each on a backend of its own, naming each so that a failure says which one it was.
 macro_rules! run_cases {
@@ -91,5 +92,24 @@ pub async fn objects_contract<O: Objects + Clone>(make: impl Fn() -> O) {
         objects::odd_but_allowed_names_work,
         objects::prefixes_that_could_leave_the_store_are_refused,
         objects::many_objects_can_be_put_at_once,
+    );
+}
+
+/// Runs every case for sealing. `make` gives one that has sealed nothing yet each time.
+///
+/// # Panics
+/// At the first case that does not hold.
+pub async fn secrets_contract<S: Secrets + Clone + std::fmt::Debug>(make: impl Fn() -> S) {
+    run_cases!(
+        "secrets",
+        make,
+        secrets::what_was_sealed_opens_for_what_it_belongs_to,
+        secrets::it_opens_for_nothing_else,
+        secrets::the_same_value_is_sealed_another_way_each_time,
+        secrets::a_sealed_text_is_one_short_word_of_ascii,
+        secrets::a_changed_text_does_not_open,
+        secrets::what_was_never_sealed_does_not_open,
+        secrets::organizations_do_not_meet,
+        secrets::no_error_and_no_debug_shows_a_value,
     );
 }

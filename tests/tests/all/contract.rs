@@ -2,9 +2,9 @@
 
 use std::cell::RefCell;
 
-use backend_embedded::{DataDir, EmbeddedObjects, EmbeddedStore};
-use tests::contract::{objects_contract, store_contract};
-use tests::memory::{MemoryObjects, MemoryStore};
+use backend_embedded::{DataDir, EmbeddedObjects, EmbeddedSecrets, EmbeddedStore, Unlock};
+use tests::contract::{objects_contract, secrets_contract, store_contract};
+use tests::memory::{MemoryObjects, MemorySecrets, MemoryStore};
 
 /// New data directories, kept until the test ends.
 #[derive(Default)]
@@ -24,6 +24,10 @@ impl Directories {
 
     fn objects(&self) -> EmbeddedObjects {
         self.open().objects().unwrap()
+    }
+
+    fn secrets(&self) -> EmbeddedSecrets {
+        self.open().secrets(Unlock::KeyFile).unwrap()
     }
 }
 
@@ -53,4 +57,15 @@ async fn the_embedded_store_keeps_the_contract_on_several_threads() {
 async fn the_embedded_objects_keep_the_contract() {
     let directories = Directories::default();
     objects_contract(|| directories.objects()).await;
+}
+
+#[tokio::test]
+async fn sealing_in_memory_keeps_the_contract() {
+    secrets_contract(MemorySecrets::new).await;
+}
+
+#[tokio::test]
+async fn the_embedded_sealing_keeps_the_contract() {
+    let directories = Directories::default();
+    secrets_contract(|| directories.secrets()).await;
 }

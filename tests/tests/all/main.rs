@@ -1,7 +1,9 @@
 //! Every integration test, as one binary.
 
+mod api;
 mod backend;
 mod contract;
 mod house;
 mod journey;
+mod serve;
 mod simulation;

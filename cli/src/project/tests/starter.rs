@@ -42,7 +42,7 @@ fn the_starter_project_is_sound_and_its_rows_have_the_columns_it_uses() {
     let mut asked = 0;
     let sound = validate(&file, |at, model, uses| {
         asked += 1;
-        let Source::File { path, .. } = &model.source;
+        let Source::File { path, .. } = &model.source else { panic!("{:?}", model.source) };
         let rows = std::fs::read_to_string(at.join(path)).unwrap();
         assert_eq!(rows.lines().count(), 21, "a header and twenty rows");
         let columns: Vec<&str> = rows.lines().next().unwrap().split(',').collect();

@@ -2,7 +2,7 @@
 
 use super::keys::{CREDENTIAL_API_KEY, CREDENTIAL_BASIC, CREDENTIAL_BEARER, CREDENTIAL_HEADERS};
 use super::place::Place;
-use super::values::{header_name, secret, secret_headers};
+use super::values::{header_name, origins, secret, secret_headers};
 use crate::model::credential::{Credential, CredentialKind, KeyPlace};
 use crate::model::name::Name;
 
@@ -16,7 +16,11 @@ enum Kind {
 
 /// One credential; `None` if something about it is wrong and was reported.
 pub(super) fn credential(id: &Name, place: &Place<'_>) -> Option<Credential> {
-    let kind = match kind(place)? {
+    let kind = kind(place)?;
+    // Read first, so that nothing that is wrong with the secret hides what is wrong here.
+    let written = place.map()?.into_iter().find(|(name, value)| *name == "origins" && !value.is_null());
+    let origins = written.map_or(Some(Vec::new()), |(_, place)| origins(&place));
+    let kind = match kind {
         Kind::Headers => {
             let object = place.object(&CREDENTIAL_HEADERS)?;
             let headers = object.required("headers")?;
@@ -38,7 +42,7 @@ pub(super) fn credential(id: &Name, place: &Place<'_>) -> Option<Credential> {
         }
         Kind::ApiKey => api_key(place)?,
     };
-    Some(Credential { id: id.clone(), kind })
+    Some(Credential { id: id.clone(), kind, origins: origins? })
 }
 
 /// The type decides which keys belong there, so it is read before them.

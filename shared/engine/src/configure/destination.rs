@@ -39,6 +39,12 @@ pub(super) fn draft<'a>(id: &Name, place: &Place<'a>, credentials: &BTreeMap<Nam
     let known: Vec<&str> = credentials.keys().map(Name::as_str).collect();
     let reference = object.given("credential").and_then(|place| reference(&place, "credential", &known));
     let credential = reference.as_ref().and_then(|name| credentials.get(name)).and_then(Option::clone);
+    if let (Some(credential), Some(url), Some(place)) = (&credential, &base_url, object.given("credential"))
+        && !credential.origins.is_empty()
+        && !credential.origins.contains(&url.origin().ascii_serialization())
+    {
+        place.problem(format!("the credential `{}` may not be sent to this base_url: it is not among its `origins`", credential.id));
+    }
     let headers = object.given("headers").map(|place| header_templates(&place)).unwrap_or_default();
     let secrets = object.given("secret_headers").map(|place| secret_headers(&place)).unwrap_or_default();
     let idempotency_header = idempotency_header(&object);

@@ -2,10 +2,10 @@
 
 use super::action::Reader;
 use super::destination::Draft;
-use super::keys::{EXPORT, FIELD, GUARD, MODEL, SOURCE};
+use super::keys::{EXPORT, FIELD, GUARD, MODEL, SOURCE_FILE, SOURCE_POSTGRES, SOURCE_PUSH};
 use super::place::{Place, path_of_key};
 use super::schedule::schedule;
-use super::values::{columns, reference, success};
+use super::values::{columns, reference, secret, success};
 use crate::model::export::{Export, FieldMapping, FirstRun, Guard, OnError, OnPartial};
 use crate::model::name::Name;
 use crate::model::source::{FileFormat, Model, Source};
@@ -29,13 +29,31 @@ pub(super) fn model(id: &Name, place: &Place<'_>) -> Option<Model> {
     Some(Model { id: id.clone(), name, primary_key: primary_key?, source: source? })
 }
 
+#[derive(Clone, Copy)]
+enum Kind {
+    File,
+    Postgres,
+    Push,
+}
+
+/// The type decides which keys belong there, so it is read before them; without one, those of a file are meant.
 fn source(place: &Place<'_>) -> Option<Source> {
-    // A source of a kind that comes later has other keys; to call them unknown would mislead.
-    let kind = place.map()?.into_iter().find(|(name, _)| *name == "type").map(|(_, kind)| kind);
-    if let Some(kind) = kind.filter(|kind| !kind.is_null()) {
-        kind.choice(&[("file", ())], &["postgres", "push", "athena"])?;
+    let written = place.map()?.into_iter().find(|(name, _)| *name == "type").map(|(_, kind)| kind).filter(|kind| !kind.is_null());
+    let kinds = [("file", Kind::File), ("postgres", Kind::Postgres), ("push", Kind::Push)];
+    let kind = match written {
+        // A source of a kind that comes later has other keys; to call them unknown would mislead.
+        Some(kind) => kind.choice(&kinds, &["athena"])?,
+        None => Kind::File,
+    };
+    match kind {
+        Kind::File => file(place),
+        Kind::Postgres => postgres(place),
+        Kind::Push => place.object(&SOURCE_PUSH).map(|_| Source::Push),
     }
-    let object = place.object(&SOURCE)?;
+}
+
+fn file(place: &Place<'_>) -> Option<Source> {
+    let object = place.object(&SOURCE_FILE)?;
     let kind = object.required("type");
     let formats = [("csv", FileFormat::Csv), ("ndjson", FileFormat::Ndjson), ("parquet", FileFormat::Parquet)];
     let format = object.given("format").map(|place| place.choice(&formats, &[]));
@@ -46,6 +64,29 @@ fn source(place: &Place<'_>) -> Option<Source> {
         None => None,
     };
     Some(Source::File { path: path?, format })
+}
+
+/// No problem shows the DSN, since it holds a password.
+fn postgres(place: &Place<'_>) -> Option<Source> {
+    let object = place.object(&SOURCE_POSTGRES)?;
+    let dsn = object.required("dsn").and_then(|place| {
+        let dsn = secret(&place)?;
+        let is_url = ["postgres://", "postgresql://"].iter().any(|scheme| dsn.reveal().starts_with(scheme));
+        if !is_url && !dsn.reveal().contains('=') {
+            place.problem("is no DSN; write one like postgres://user:password@host:5432/database, best from the environment");
+            return None;
+        }
+        Some(dsn)
+    });
+    let query = object.required("query").and_then(|place| {
+        let text = place.filled_text()?;
+        if text.contains('\0') {
+            place.problem("holds a NUL character; take it out");
+            return None;
+        }
+        Some(text.to_string())
+    });
+    Some(Source::Postgres { dsn: dsn?, query: query? })
 }
 
 fn path(place: &Place<'_>) -> Option<String> {

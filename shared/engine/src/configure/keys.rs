@@ -18,6 +18,8 @@ pub struct Key {
     pub later: bool,
     /// Whether `${NAME}` in it, or in what stands below it, is replaced from the environment.
     pub environment: bool,
+    /// Whether its text, or every text below it, is a secret: sealed where it is stored and never shown.
+    pub secret: bool,
 }
 
 /// The keys that may stand together in one object.
@@ -39,16 +41,29 @@ impl Section {
 }
 
 const fn key(name: &'static str, kind: &'static str, default: &'static str, example: &'static str, about: &'static str) -> Key {
-    Key { name, kind, default, example, about, later: false, environment: false }
+    Key { name, kind, default, example, about, later: false, environment: false, secret: false }
 }
 
 const fn later(name: &'static str, about: &'static str) -> Key {
-    Key { name, kind: "", default: "", example: "", about, later: true, environment: false }
+    Key { name, kind: "", default: "", example: "", about, later: true, environment: false, secret: false }
 }
 
 const fn environment(key: Key) -> Key {
     Key { environment: true, ..key }
 }
+
+/// A secret may come from the environment.
+const fn secret(key: Key) -> Key {
+    Key { environment: true, secret: true, ..key }
+}
+
+const ORIGINS: Key = environment(key(
+    "origins",
+    "list of origins",
+    "any",
+    "[\"https://api.example.com\"]",
+    "The only hosts that it may be sent to: scheme, host and port. See docs/operations.md.",
+));
 
 /// All sections, in the order of the reference page.
 pub const SECTIONS: &[&Section] = &[
@@ -66,7 +81,9 @@ pub const SECTIONS: &[&Section] = &[
     &BATCH,
     &BODY,
     &MODEL,
-    &SOURCE,
+    &SOURCE_FILE,
+    &SOURCE_POSTGRES,
+    &SOURCE_PUSH,
     &EXPORT,
     &FIELD,
     &SCHEDULE,
@@ -118,7 +135,8 @@ pub(super) static CREDENTIAL_HEADERS: Section = Section {
     about: "`type: headers`: any headers, put on every request.",
     keys: &[
         key("type", TYPE, "", "headers", "What it holds."),
-        environment(key("headers", "object of text", "", "{X-API-Key: \"${CRM_KEY}\"}", "The headers; their values are never shown.")),
+        secret(key("headers", "object of text", "", "{X-API-Key: \"${CRM_KEY}\"}", "The headers; their values are never shown.")),
+        ORIGINS,
     ],
 };
 
@@ -128,7 +146,8 @@ pub(super) static CREDENTIAL_BASIC: Section = Section {
     keys: &[
         key("type", TYPE, "", "basic", "What it holds."),
         environment(key("username", "text without a colon", "", "penstock", "The user name.")),
-        environment(key("password", "text", "", "\"${CRM_PASSWORD}\"", "The password; never shown.")),
+        secret(key("password", "text", "", "\"${CRM_PASSWORD}\"", "The password; never shown.")),
+        ORIGINS,
     ],
 };
 
@@ -137,7 +156,8 @@ pub(super) static CREDENTIAL_BEARER: Section = Section {
     about: "`type: bearer`: a token in `Authorization: Bearer …` (RFC 6750).",
     keys: &[
         key("type", TYPE, "", "bearer", "What it holds."),
-        environment(key("token", "text without spaces", "", "\"${CRM_TOKEN}\"", "The token; never shown.")),
+        secret(key("token", "text without spaces", "", "\"${CRM_TOKEN}\"", "The token; never shown.")),
+        ORIGINS,
     ],
 };
 
@@ -147,8 +167,9 @@ pub(super) static CREDENTIAL_API_KEY: Section = Section {
     keys: &[
         key("type", TYPE, "", "api_key", "What it holds."),
         key("name", "text", "", "X-API-Key", "The header's or query parameter's name."),
-        environment(key("value", "text", "", "\"${CRM_KEY}\"", "The key; never shown.")),
+        secret(key("value", "text", "", "\"${CRM_KEY}\"", "The key; never shown.")),
         key("in", "header \\| query", "header", "query", "Where it goes."),
+        ORIGINS,
     ],
 };
 
@@ -173,7 +194,7 @@ pub(super) static DESTINATION: Section = Section {
             "{X-API-Key: your-key}",
             "Headers of every request. Not those of the connection: Host, Content-Length and the like.",
         ),
-        environment(key(
+        secret(key(
             "secret_headers",
             "object of text",
             "{}",
@@ -350,11 +371,13 @@ pub(super) static MODEL: Section = Section {
     ],
 };
 
-pub(super) static SOURCE: Section = Section {
+const SOURCE_TYPE: &str = "file \\| postgres \\| push";
+
+pub(super) static SOURCE_FILE: Section = Section {
     place: "models.<name>.source",
-    about: "Where rows lie.",
+    about: "`type: file`: rows lie in files.",
     keys: &[
-        key("type", "file", "", "file", "The kind of source; postgres, push and athena come later."),
+        key("type", SOURCE_TYPE, "", "file", "The kind of source; athena comes later."),
         environment(key(
             "path",
             "path",
@@ -364,6 +387,29 @@ pub(super) static SOURCE: Section = Section {
         )),
         key("format", "csv \\| ndjson \\| parquet", "by extension", "csv", "The format."),
     ],
+};
+
+pub(super) static SOURCE_POSTGRES: Section = Section {
+    place: "models.<name>.source",
+    about: "`type: postgres`: rows are those of a query, read in one transaction that can only read.",
+    keys: &[
+        key("type", SOURCE_TYPE, "", "postgres", "The kind of source."),
+        environment(key(
+            "dsn",
+            "postgres:// URL or key=value pairs",
+            "",
+            "\"${PG_DSN}\"",
+            "Server, database, user and password; never shown. TLS as `sslmode` says: disable, prefer (unless it is written) or require; \
+             certificates are always checked.",
+        )),
+        key("query", "SQL", "", "\"SELECT id, email FROM people\"", "One SELECT; its columns are the model's."),
+    ],
+};
+
+pub(super) static SOURCE_PUSH: Section = Section {
+    place: "models.<name>.source",
+    about: "`type: push`: rows are handed in to `penstock serve`, as changes or as whole snapshots.",
+    keys: &[key("type", SOURCE_TYPE, "", "push", "The kind of source.")],
 };
 
 pub(super) static EXPORT: Section = Section {
@@ -455,10 +501,19 @@ pub(super) static GUARD: Section = Section {
 /// Whether `${NAME}` is replaced from the environment in the text that these keys lead to (contract.md: secrets, URLs and source
 /// locations, never templates). A list place counts as no key.
 pub fn takes_environment(keys: &[&str]) -> bool {
+    leads_to(keys, |key| key.environment)
+}
+
+/// Whether the text that these keys lead to is a secret. A list place counts as no key.
+pub fn is_secret(keys: &[&str]) -> bool {
+    leads_to(keys, |key| key.secret)
+}
+
+fn leads_to(keys: &[&str], what: impl Fn(&Key) -> bool) -> bool {
     SECTIONS.iter().any(|section| {
         let place: Vec<&str> = section.place.split('.').filter(|word| !word.is_empty()).collect();
         let inside = keys.len() > place.len() && place.iter().zip(keys).all(|(word, key)| word.starts_with('<') || word == key);
-        inside && section.keys.iter().any(|key| key.environment && key.name == keys[place.len()])
+        inside && section.keys.iter().any(|key| key.name == keys[place.len()] && what(key))
     })
 }
 
@@ -477,6 +532,8 @@ mod tests {
             ("destinations.crm.base_url", true),
             ("destinations.crm.secret_headers.X-Secret", true),
             ("models.rows.source.path", true),
+            ("models.rows.source.dsn", true),
+            ("models.rows.source.query", false),
             ("credentials.crm.type", false),
             ("credentials.crm.name", false),
             ("destinations.crm.headers.X-Key", false),

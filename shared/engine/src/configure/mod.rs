@@ -20,7 +20,7 @@ mod values;
 #[cfg(test)]
 mod tests;
 
-pub use keys::takes_environment;
+pub use keys::{is_secret, takes_environment};
 pub use nearest::suggestion;
 pub use place::{path_of_item, path_of_key};
 

@@ -170,6 +170,31 @@ pub(super) fn query_templates(place: &Place<'_>) -> Vec<(String, String)> {
     templates(entries.into_iter().filter(named).collect(), Part::Query)
 }
 
+/// Origins: scheme, host and port, without the port where it is the scheme's own. They may come from the environment, so no problem
+/// shows them.
+pub(super) fn origins(place: &Place<'_>) -> Option<Vec<String>> {
+    let items = place.list()?;
+    if items.is_empty() {
+        place.problem("lists no origin, so it could be sent nowhere; write at least one, or leave the key away");
+        return None;
+    }
+    let origins: Vec<String> = items.iter().filter_map(origin).collect();
+    (origins.len() == items.len()).then_some(origins)
+}
+
+fn origin(place: &Place<'_>) -> Option<String> {
+    let url = place.filled_text().and_then(|text| url::Url::parse(text).ok());
+    let bare = |url: &url::Url| {
+        let plain = url.username().is_empty() && url.password().is_none() && url.query().is_none() && url.fragment().is_none();
+        matches!(url.scheme(), "http" | "https") && url.has_host() && plain && matches!(url.path(), "" | "/")
+    };
+    let origin = url.filter(bare).map(|url| url.origin().ascii_serialization());
+    if origin.is_none() && place.as_text().is_some_and(|text| !text.trim().is_empty()) {
+        place.problem("is not an origin; write scheme, host and port alone, as in https://api.example.com or http://localhost:8080");
+    }
+    origin
+}
+
 /// Headers whose values are secrets, taken as they are.
 pub(super) fn secret_headers(place: &Place<'_>) -> Vec<(String, Secret)> {
     headers(place).into_iter().filter_map(|(name, value)| Some((name.to_string(), secret(&value)?))).collect()

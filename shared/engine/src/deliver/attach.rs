@@ -2,7 +2,7 @@
 
 use crate::model::credential::{CredentialKind, KeyPlace, Secret};
 use crate::model::destination::Destination;
-use crate::port::Outgoing;
+use crate::port::{Exchange, FailureReason, Outgoing};
 use crate::record::page::{LoggedRequest, LoggedResponse};
 use crate::record::redact::{REDACTED, Redactor};
 use crate::shape::Rendered;
@@ -20,6 +20,8 @@ pub struct Attachments {
     query: Vec<(String, Secret)>,
     redactor: Redactor,
     timeout: u64,
+    /// Where the secrets may go.
+    origin: url::Origin,
 }
 
 impl Attachments {
@@ -41,19 +43,43 @@ impl Attachments {
             Some(CredentialKind::ApiKey { name, value, place: KeyPlace::Query }) => query.push((name.clone(), value.clone())),
         }
         let redactor = Redactor::new(secrets_of(destination, &headers, &query).iter().map(String::as_str));
-        Attachments { headers, query, redactor, timeout: (destination.timeout_seconds * 1e6) as u64 }
+        let timeout = (destination.timeout_seconds * 1e6) as u64;
+        Attachments { headers, query, redactor, timeout, origin: destination.base_url.origin() }
+    }
+
+    /// Of nothing: for what has no destination.
+    pub fn none() -> Attachments {
+        let origin = url::Origin::new_opaque();
+        Attachments { headers: Vec::new(), query: Vec::new(), redactor: Redactor::new([]), timeout: 0, origin }
     }
 
     /// The request as it goes on the wire.
-    pub fn attach(&self, rendered: Rendered) -> Outgoing {
+    ///
+    /// # Errors
+    /// What becomes of it instead: a run's URLs are those of when it began, and the secrets those of now. Where the destination has moved
+    /// to another host in between, they are not for the old one (faults.md S16).
+    pub fn attach(&self, rendered: Rendered) -> Result<Outgoing, Exchange> {
         let Rendered { method, mut url, mut headers, body } = rendered;
+        let has_secrets = !self.headers.is_empty() || !self.query.is_empty();
+        if has_secrets && url.origin() != self.origin {
+            return Err(Exchange::Failure {
+                reason: FailureReason::Policy,
+                message: format!(
+                    "the run began before the destination moved to {}, and its secrets must not go to {}; run the export again",
+                    self.origin.ascii_serialization(),
+                    url.origin().ascii_serialization()
+                ),
+                maybe_sent: false,
+            });
+        }
         for (name, value) in &self.query {
             url.query_pairs_mut().append_pair(name, value.reveal());
         }
         // A secret header takes the place of a plain one of its name.
         headers.retain(|(name, _)| !self.headers.iter().any(|(own, _)| own.eq_ignore_ascii_case(name)));
         headers.extend(self.headers.iter().map(|(name, value)| (name.clone(), value.reveal().to_string())));
-        Outgoing { method, url, headers, body, timeout: self.timeout, keep_limit: KEPT_RESPONSE_BYTES, read_limit: LONGEST_RESPONSE_BYTES }
+        let (timeout, keep_limit, read_limit) = (self.timeout, KEPT_RESPONSE_BYTES, LONGEST_RESPONSE_BYTES);
+        Ok(Outgoing { method, url, headers, body, timeout, keep_limit, read_limit })
     }
 
     /// The request as it may be shown.

@@ -7,7 +7,7 @@ use super::command::{Command, Probe};
 use super::log::{self, Batch, Book, Log, Origin};
 use super::order::{self, Order};
 use super::owner::{self, Beat, Claim, Owned, Ownership};
-use super::{Attempted, Ports, Watch};
+use super::{Attempted, Ports, Pulse, Watch};
 use crate::judge::{self, Class, SuccessRule, Verdict};
 use crate::keys::{self, LaneName};
 use crate::lane::backlog::{self, Parcel};
@@ -92,8 +92,11 @@ enum Flight {
     Probe { done: Box<dyn FnOnce(Exchange, u64)>, started: Now },
 }
 
-async fn exchange<T: Transport>(transport: &T, outgoing: Outgoing, flight: Flight) -> (Flight, Exchange) {
-    (flight, transport.send(outgoing).await)
+async fn exchange<T: Transport>(transport: &T, outgoing: Result<Outgoing, Exchange>, flight: Flight) -> (Flight, Exchange) {
+    match outgoing {
+        Ok(outgoing) => (flight, transport.send(outgoing).await),
+        Err(refused) => (flight, refused),
+    }
 }
 
 /// Work that goes on beside the sending.
@@ -163,6 +166,7 @@ struct Worker<'a, S, O, T, C> {
     withdrawn: BTreeSet<String>,
     draining: BTreeSet<String>,
     probes: VecDeque<Probe>,
+    pulse_at: u64,
     rows: HashMap<Slot, Rc<Vec<Vec<PlannedRow>>>>,
     /// Parcels of which every delivery is done, but not all is recorded.
     ended: Vec<Slot>,
@@ -201,6 +205,7 @@ impl<'a, S: Store, O: Objects, T: Transport, C: Clock> Worker<'a, S, O, T, C> {
             withdrawn: BTreeSet::new(),
             draining: BTreeSet::new(),
             probes: VecDeque::new(),
+            pulse_at: 0,
             rows: HashMap::new(),
             ended: Vec::new(),
             unrecorded: None,
@@ -278,6 +283,7 @@ impl<'a, S: Store, O: Objects, T: Transport, C: Clock> Worker<'a, S, O, T, C> {
                 Next::Beat | Next::Empty | Next::Dead | Next::Answer => {}
             }
             self.watch.waits(lane, self.pump.waits_for(now));
+            self.pulse(now);
             let due = if recording.is_none() { self.recording_due() } else { None };
             let wake = [wake, due].into_iter().flatten().min().unwrap_or(now.mono + 1_000_000);
             let mut sleep = pin!(clock.sleep_until(wake));
@@ -344,6 +350,15 @@ impl<'a, S: Store, O: Objects, T: Transport, C: Clock> Worker<'a, S, O, T, C> {
                 Event::Asked(Command::Probe(probe)) => self.probes.push_back(probe),
                 Event::Woken => {}
             }
+        }
+    }
+
+    fn pulse(&mut self, now: Now) {
+        if now.mono >= self.pulse_at {
+            self.pulse_at = now.mono + crate::lane::SECOND;
+            let waiting: u64 = self.waiting.values().flatten().map(|(_, parcel)| u64::from(parcel.deliveries)).sum();
+            let permits = self.pump.permits().free();
+            self.watch.pulse(Pulse { in_flight: self.pump.in_flight(), permits, owed: waiting + self.pump.owed() });
         }
     }
 
@@ -685,6 +700,8 @@ impl<'a, S: Store, O: Objects, T: Transport, C: Clock> Worker<'a, S, O, T, C> {
 
     async fn release(&mut self) -> Result<(), PortError> {
         let now = self.ports.clock.now();
+        self.pulse_at = 0;
+        self.pulse(now);
         let (timeout, paused) = (self.pump.timeout(), self.pump.paused_until());
         let tokens = self.pump.document(now, timeout, paused, true);
         owner::beat(self.ports.store, self.job.lane, &tokens, self.version, now.wall, self.job.canary).await;

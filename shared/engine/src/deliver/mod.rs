@@ -64,6 +64,17 @@ pub struct Attempted<'a> {
     pub error: Option<&'a str>,
 }
 
+/// How a lane stands; told about once a second while it works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pulse {
+    /// Requests on their way.
+    pub in_flight: u32,
+    /// Permits that could be taken now, of the limit that has the fewest; `None`: no limit holds.
+    pub permits: Option<u32>,
+    /// Deliveries that are owed.
+    pub owed: u64,
+}
+
 /// Whoever watches the work: a progress bar, metrics, a log.
 pub trait Watch {
     /// An attempt of a delivery has ended.
@@ -71,6 +82,9 @@ pub trait Watch {
 
     /// What a lane waits for, if it is the destination's doing.
     fn waits(&self, lane: &LaneName, waiting: Option<Waiting>);
+
+    /// How a lane stands.
+    fn pulse(&self, _pulse: Pulse) {}
 
     /// Nothing of a run is left on this lane, and all of it is recorded: it can be finished.
     fn completed(&self, _lane: &LaneName, _run: &str) {}

@@ -55,7 +55,10 @@ pub async fn once<S: Store, O: Objects, T: Transport, C: Clock>(
     }
     let started = ports.clock.now();
     owned.permits.take(started);
-    let exchange = ports.transport.send(attachments.attach(rendered.clone())).await;
+    let exchange = match attachments.attach(rendered.clone()) {
+        Ok(outgoing) => ports.transport.send(outgoing).await,
+        Err(refused) => refused,
+    };
     let ended = ports.clock.now();
     owned.permits.give_back(ended);
     let tokens = lease::write(&owned.lease, &mut owned.permits, ended, claim.timeout, owned.paused_until, true);

@@ -1,9 +1,14 @@
 //! Whether a destination is paused: its deliveries are kept, and nothing is sent until a person lets it go on. The mark stands beside
 //! the lane and not in the definition, so that a new definition does not lift it.
 
-use crate::keys::LaneName;
-use crate::port::{Document, Expect, PortError, Store};
+use crate::keys::{self, LaneName};
+use crate::model::name::Name;
+use crate::port::{Document, Expect, Index, IndexEntry, PortError, Store};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+
+/// More lanes than any organization has.
+const MOST_LISTED: usize = 10_000;
 
 /// The `pause` document of a lane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,8 +33,20 @@ pub async fn pause<S: Store>(store: &S, lane: &LaneName, wall: u64) -> Result<Pa
     }
     let pause = Pause { since: wall };
     let body = serde_json::to_vec(&pause).expect("plain data always serializes");
-    store.put(&lane.pause(), Document { body, ..Document::default() }, Expect::Any, now).await?;
+    let entry = IndexEntry {
+        index: Index::First,
+        partition: keys::paused(&lane.organization),
+        sort: format!("{}#{}", lane.destination, lane.share),
+        summary: String::new(),
+    };
+    store.put(&lane.pause(), Document { body, expires_at: None, index: vec![entry] }, Expect::Any, now).await?;
     Ok(pause)
+}
+
+/// The destinations that are paused: for lists, not for a decision.
+pub async fn list<S: Store>(store: &S, organization: &Name, now: u64) -> Result<BTreeSet<Name>, PortError> {
+    let listed = store.list_index(Index::First, &keys::paused(organization), "".."~", false, MOST_LISTED, now).await?;
+    Ok(listed.iter().filter_map(|listed| LaneName::parse(&listed.key.partition)).map(|lane| lane.destination).collect())
 }
 
 /// Lets a lane go on. Ring its bell afterwards.

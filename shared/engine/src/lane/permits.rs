@@ -121,6 +121,11 @@ impl Permits {
         }
     }
 
+    /// How many could be taken at most, pacing aside, of the limit that has the fewest; `None`: no limit holds.
+    pub fn free(&self) -> Option<u32> {
+        self.limits.iter().map(|limited| limited.limit.requests.saturating_sub(limited.out + limited.returning_count)).min()
+    }
+
     /// Puts back a permit whose request never left: no byte of it was written.
     pub fn cancel(&mut self) {
         for limited in &mut self.limits {

@@ -503,6 +503,11 @@ impl Pump {
         self.stopping = true;
     }
 
+    /// Deliveries of open parcels that are not done.
+    pub fn owed(&self) -> u64 {
+        self.parcels.values().map(|open| u64::from(open.left)).sum()
+    }
+
     /// Requests on their way.
     pub fn in_flight(&self) -> u32 {
         self.in_flight

@@ -31,6 +31,8 @@ pub struct Credential {
     pub id: Name,
     /// What it holds.
     pub kind: CredentialKind,
+    /// The only origins that it may be sent to, as in `https://api.example.com`; empty: any.
+    pub origins: Vec<String>,
 }
 
 /// The kinds of credentials.

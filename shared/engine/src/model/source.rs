@@ -1,5 +1,6 @@
 //! Where a model's rows come from.
 
+use super::credential::Secret;
 use super::name::Name;
 
 /// A named set of rows with a primary key.
@@ -25,6 +26,26 @@ pub enum Source {
         /// Unless given, the extension tells.
         format: Option<FileFormat>,
     },
+    /// The rows of a query on PostgreSQL.
+    Postgres {
+        /// The server, the database, the user and the password.
+        dsn: Secret,
+        /// One SELECT.
+        query: String,
+    },
+    /// Rows that are handed in ([`crate::push`]).
+    Push,
+}
+
+impl Source {
+    /// The word that penstock.yaml uses.
+    pub fn type_name(&self) -> &'static str {
+        match self {
+            Source::File { .. } => "file",
+            Source::Postgres { .. } => "postgres",
+            Source::Push => "push",
+        }
+    }
 }
 
 /// The formats of files.

@@ -4,6 +4,7 @@ pub mod block;
 pub mod cut;
 pub mod estimate;
 pub mod guard;
+pub mod requests;
 
 /// A parcel holds at most this many deliveries.
 pub const PARCEL_DELIVERIES: usize = 1000;

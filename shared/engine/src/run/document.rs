@@ -28,6 +28,27 @@ pub enum Status {
 }
 
 impl Status {
+    /// All seven.
+    pub const ALL: [Status; 7] = [
+        Status::Planning,
+        Status::Delivering,
+        Status::Held,
+        Status::Succeeded,
+        Status::CompletedWithErrors,
+        Status::Failed,
+        Status::Canceled,
+    ];
+
+    /// The status of that word.
+    pub fn parse(word: &str) -> Option<Status> {
+        Status::ALL.into_iter().find(|status| status.as_str() == word)
+    }
+
+    /// Whether nothing more becomes of the run by itself.
+    pub fn is_ended(self) -> bool {
+        !matches!(self, Status::Planning | Status::Delivering)
+    }
+
     /// The word that documents use.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -212,18 +233,53 @@ pub async fn read<S: Store>(store: &S, organization: &Name, run: &str, now: u64)
     Ok(Some((parsed, stored.version)))
 }
 
-/// Writes a run, listed under its export.
+/// Writes a run, with its places in the lists of runs.
 pub async fn write<S: Store>(store: &S, organization: &Name, run: &Run, expect: Expect, now: u64) -> Result<u64, PortError> {
-    // A plan that nobody has executed is no run yet.
-    let list = if run.wish.plan_only { "plans" } else { "runs" };
-    let entry = IndexEntry {
-        index: Index::First,
-        partition: format!("{organization}#{list}#{}", run.export),
-        sort: format!("{:020}", run.started_at),
-        summary: run.id.clone(),
-    };
     let body = serde_json::to_vec(run).expect("plain data always serializes");
-    store.put(&keys::run(organization, &run.id), Document { body, expires_at: None, index: vec![entry] }, expect, now).await
+    let index = listed(organization, run);
+    store.put(&keys::run(organization, &run.id), Document { body, expires_at: None, index }, expect, now).await
+}
+
+/// The lists that a run stands in: by export, by destination, and all of the organization's, each by start.
+fn listed(organization: &Name, run: &Run) -> Vec<IndexEntry> {
+    let sort = keys::run_sort(run.started_at, &run.id);
+    let summary = Listing { status: run.status, finished_at: run.finished_at, parcels: run.parcels }.summary();
+    let entry = |index, partition| IndexEntry { index, partition, sort: sort.clone(), summary: summary.clone() };
+    // A plan that nobody has executed is no run yet.
+    if run.wish.plan_only {
+        return vec![entry(Index::Third, keys::plans(organization))];
+    }
+    vec![
+        entry(Index::First, keys::runs_of_export(organization, &run.export)),
+        entry(Index::Second, keys::runs_of_destination(organization, &run.destination)),
+        entry(Index::Third, keys::runs(organization)),
+    ]
+}
+
+/// What a list of runs says of one without reading its document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listing {
+    /// Where it stands.
+    pub status: Status,
+    /// Unix microseconds.
+    pub finished_at: Option<u64>,
+    /// How many parcels it has.
+    pub parcels: u32,
+}
+
+impl Listing {
+    /// The summary of an index entry.
+    fn summary(&self) -> String {
+        format!("{} {} {}", self.status.as_str(), self.finished_at.unwrap_or(0), self.parcels)
+    }
+
+    /// Reads a summary.
+    pub fn parse(summary: &str) -> Option<Listing> {
+        let mut parts = summary.split(' ');
+        let status = Status::parse(parts.next()?)?;
+        let finished_at = parts.next()?.parse().ok().filter(|at| *at != 0);
+        Some(Listing { status, finished_at, parcels: parts.next()?.parse().ok()? })
+    }
 }
 
 /// Pins a shape.

@@ -17,7 +17,7 @@ use crate::columns::Selection;
 use crate::error::SourceError;
 use crate::request::{Diff, DiffRequest};
 use crate::snapshot::{Positions, SnapshotFile, open_all};
-use crate::source::files;
+use crate::source::{files, open};
 use crate::spool::Spool;
 use probe::{Context, Found};
 use std::path::Path;
@@ -31,11 +31,12 @@ use table::Table;
 /// # Errors
 /// The source or the snapshot cannot be read whole, a column is missing, or the scratch directory is full. Nothing is left behind.
 pub fn diff(request: &DiffRequest, progress: &(dyn Fn(u64, u64) + Sync)) -> Result<Diff, SourceError> {
-    let files = Arc::new(files::list(&request.source)?);
     let selection = Selection { key: request.primary_key.clone(), fields: request.fields.clone(), ignore: request.ignore.clone() };
-    selection.check(&request.source.path.display().to_string())?;
+    selection.check(&request.source.shown())?;
+    let opened = open(&request.source)?;
+    let files = Arc::new(opened.files);
     // Headers first: a missing column should not wait for the snapshot.
-    let input = read::Input::open(&files, selection)?;
+    let input = read::Input::open(&files, selection, opened.header.as_deref())?;
     let snapshot = open_all(&request.snapshot)?;
     let threads = request.threads.max(1);
     let table = Table::load(&snapshot, threads)?;

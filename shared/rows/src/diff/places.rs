@@ -1,6 +1,6 @@
 //! Where rows stand: from a row's ordinal back to its file and line, with nothing held per row. It must not know what is wrong with a row.
 
-use crate::request::{Format, InvalidRow};
+use crate::request::InvalidRow;
 use crate::source::files::SourceFile;
 use std::collections::BTreeMap;
 
@@ -30,6 +30,7 @@ pub(crate) struct Places {
     by_base: Vec<u32>,
     /// The first line's number of each block, from 0, headers included.
     first: Vec<u64>,
+    /// What stands around the number of a row.
     names: Vec<(String, &'static str)>,
 }
 
@@ -46,8 +47,7 @@ impl Places {
         }
         let mut by_base: Vec<u32> = (0..blocks.len() as u32).collect();
         by_base.sort_unstable_by_key(|i| blocks[*i as usize].base);
-        let unit = |f: &SourceFile| if f.format == Format::Parquet { "row" } else { "line" };
-        Places { blocks, by_base, first, names: files.iter().map(|f| (f.shown.clone(), unit(f))).collect() }
+        Places { blocks, by_base, first, names: files.iter().map(SourceFile::around_number).collect() }
     }
 
     /// Where the row with this ordinal stands.
@@ -68,8 +68,8 @@ impl Places {
 
     /// `rows/newsletter.csv line 17`.
     pub fn place(&self, file: u32, spot: Spot) -> String {
-        let (name, unit) = &self.names[file as usize];
-        format!("{name} {unit} {}", self.line(spot))
+        let (before, behind) = &self.names[file as usize];
+        format!("{before}{}{behind}", self.line(spot))
     }
 
     /// As [`Places::place`], by spot alone.

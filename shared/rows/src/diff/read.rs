@@ -18,12 +18,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// A source that is open, its columns checked as far as headers tell.
 pub(crate) enum Input {
     Csv(Box<TextInput>, Arc<Columns>),
-    Ndjson(Box<TextInput>, Arc<Members>, String),
+    Ndjson {
+        input: Box<TextInput>,
+        members: Arc<Members>,
+        place: String,
+        /// Whether only the rows tell which columns there are.
+        without_header: bool,
+    },
     Parquet(ParquetInput),
 }
 
 impl Input {
-    pub fn open(files: &Arc<Vec<SourceFile>>, selection: Selection) -> Result<Input, SourceError> {
+    /// `header` is what is known of the columns beside the files.
+    pub fn open(files: &Arc<Vec<SourceFile>>, selection: Selection, header: Option<&[String]>) -> Result<Input, SourceError> {
         Ok(match files[0].format {
             Format::Parquet => Input::Parquet(ParquetInput::open(files, &selection)?),
             Format::Csv => {
@@ -32,11 +39,14 @@ impl Input {
                 Input::Csv(Box::new(input), columns)
             }
             Format::Ndjson => {
-                let union = selection.fields.is_empty();
-                let members = Arc::new(Members::new(Columns::without_header(&selection), union));
                 let place =
                     if files.len() == 1 { files[0].shown.clone() } else { format!("{} and {} more", files[0].shown, files.len() - 1) };
-                Input::Ndjson(Box::new(TextInput::new(files.clone(), selection)?), members, place)
+                let members = match header {
+                    Some(header) => Members::new(Columns::of_header(&selection, header, &place)?, false),
+                    None => Members::new(Columns::without_header(&selection), selection.fields.is_empty()),
+                };
+                let input = Box::new(TextInput::new(files.clone(), selection)?);
+                Input::Ndjson { input, members: Arc::new(members), place, without_header: header.is_none() }
             }
         })
     }
@@ -82,7 +92,7 @@ pub(crate) fn read(
         rows: AtomicU64::new(0),
         progress,
     };
-    let without_header = matches!(input, Input::Ndjson(..));
+    let without_header = matches!(input, Input::Ndjson { without_header: true, .. });
     let (columns, order, header_lines) = match input {
         Input::Csv(input, columns) => {
             let input = Mutex::new(*input);
@@ -92,7 +102,7 @@ pub(crate) fn read(
             })?;
             (columns, None, into_inner(input).header_lines)
         }
-        Input::Ndjson(input, members, place) => {
+        Input::Ndjson { input, members, place, .. } => {
             let input = Mutex::new(*input);
             side_by_side(threads, &|| {
                 text_worker(&desk, &input, Some(&members));

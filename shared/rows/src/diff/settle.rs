@@ -23,7 +23,7 @@ pub(crate) struct Inputs<'r> {
     pub table: Table,
     pub found: Found,
     pub read: Read,
-    pub source_version: String,
+    pub source_version: Option<String>,
 }
 
 /// Draws the conclusions.

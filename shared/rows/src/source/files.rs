@@ -1,9 +1,12 @@
 //! Which files a source means, and whether they are still the same ones. It must not read their content.
 
 use crate::error::{ErrorKind, SourceError};
-use crate::request::{FileSource, Format};
-use std::fs::{self, Metadata};
+use crate::request::{FileSource, Format, Source};
+use std::fmt;
+use std::fs::{self, File, Metadata};
+use std::io::Read;
 use std::path::{Component, Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::UNIX_EPOCH;
 use xxhash_rust::xxh3::xxh3_128;
 
@@ -28,20 +31,90 @@ pub(crate) struct Stamp {
     marks: Vec<i128>,
 }
 
-/// One file of a source.
+/// What people are told of where a row stands: `rows/people.csv line 3`, `row 3 of the query`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Numbering {
+    /// Lines of the file.
+    Lines,
+    /// Rows of the file.
+    Rows,
+    /// Rows of what has no file that people know.
+    RowsOf(&'static str),
+}
+
+/// Rows that come from elsewhere than a file, as NDJSON; they can be taken once.
+#[derive(Clone)]
+pub(crate) struct Stream(Arc<Mutex<Option<Box<dyn Read + Send>>>>);
+
+impl Stream {
+    pub fn new(reader: impl Read + Send + 'static) -> Stream {
+        Stream(Arc::new(Mutex::new(Some(Box::new(reader)))))
+    }
+}
+
+impl fmt::Debug for Stream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Stream")
+    }
+}
+
+/// One file of a source, or the stream that stands for it.
 #[derive(Clone, Debug)]
 pub(crate) struct SourceFile {
     pub path: PathBuf,
-    /// The path as people see it.
+    /// The path, or the place of the stream, as people see it.
     pub shown: String,
+    pub numbering: Numbering,
     pub format: Format,
     pub compression: Compression,
     pub stamp: Stamp,
+    pub stream: Option<Stream>,
 }
 
 impl SourceFile {
-    /// Fails if the file is no longer the one that was listed.
+    /// What stands for a stream of NDJSON; errors that the stream gives are [`SourceError`]s.
+    pub fn of_stream(stream: Stream, shown: String, numbering: Numbering) -> SourceFile {
+        SourceFile {
+            path: PathBuf::new(),
+            shown,
+            numbering,
+            format: Format::Ndjson,
+            compression: Compression::None,
+            stamp: Stamp { size: 0, marks: Vec::new() },
+            stream: Some(stream),
+        }
+    }
+
+    /// The bytes as they are packed.
+    pub fn open(&self) -> Result<Box<dyn Read + Send>, SourceError> {
+        let Some(Stream(stream)) = &self.stream else {
+            let file = File::open(&self.path).map_err(|e| SourceError::io(&self.path, "be read", &e))?;
+            return Ok(Box::new(file));
+        };
+        let taken = stream.lock().unwrap_or_else(PoisonError::into_inner).take();
+        taken.ok_or_else(|| SourceError::new(ErrorKind::Io, &self.shown, "was read before, and can be read once only; run again"))
+    }
+
+    /// What comes before and behind a row's number in its place.
+    pub fn around_number(&self) -> (String, &'static str) {
+        match &self.numbering {
+            Numbering::Lines => (format!("{} line ", self.shown), ""),
+            Numbering::Rows => (format!("{} row ", self.shown), ""),
+            Numbering::RowsOf(what) => ("row ".to_owned(), what),
+        }
+    }
+
+    /// `rows/newsletter.csv line 17`; `number` counts from 1.
+    pub fn place(&self, number: u64) -> String {
+        let (before, behind) = self.around_number();
+        format!("{before}{number}{behind}")
+    }
+
+    /// Fails if the file is no longer the one that was listed. A stream tells by itself whether it came to its end.
     pub fn check_unchanged(&self) -> Result<(), SourceError> {
+        if self.stream.is_some() {
+            return Ok(());
+        }
         let now = fs::metadata(&self.path).map_err(|e| SourceError::io(&self.path, "be read", &e))?;
         if stamp(&now) == self.stamp {
             return Ok(());
@@ -68,21 +141,39 @@ fn stamp(metadata: &Metadata) -> Stamp {
     Stamp { size: metadata.len(), marks }
 }
 
-/// A cheap identity of the source's files: names, sizes, times. Equal identities mean that a run would read the same rows; empty means
-/// that the system does not tell.
+/// A cheap identity of the source's files: names, sizes, times. Equal identities mean that a run would read the same rows; `None` means
+/// that nobody can tell: the system does not, or the rows are those of a query.
 ///
 /// # Errors
 /// As for listing the files: missing, unknown format, unreadable.
-pub fn source_version(source: &FileSource) -> Result<String, SourceError> {
-    Ok(version_of(&list(source)?))
+pub fn source_version(source: &Source) -> Result<Option<String>, SourceError> {
+    match source {
+        Source::File(source) => Ok(version_of(&list(source)?)),
+        Source::Pushed(path) => Ok(version_of(&pushed(path)?)),
+        Source::Postgres(_) => Ok(None),
+    }
 }
 
-pub(crate) fn version_of(files: &[SourceFile]) -> String {
+pub(crate) fn version_of(files: &[SourceFile]) -> Option<String> {
     if files.iter().any(|f| f.stamp.marks.is_empty()) {
-        return String::new();
+        return None;
     }
-    let text: String = files.iter().map(|f| format!("{:?} {:?}\n", f.shown, f.stamp)).collect();
-    format!("files-{:032x}", xxh3_128(text.as_bytes()))
+    let text: String = files.iter().map(|f| format!("{:?} {:?}\n", f.path.display().to_string(), f.stamp)).collect();
+    Some(format!("files-{:032x}", xxh3_128(text.as_bytes())))
+}
+
+/// The one file that pushed rows were folded into.
+pub(crate) fn pushed(path: &Path) -> Result<Vec<SourceFile>, SourceError> {
+    let metadata = fs::metadata(path).map_err(|e| SourceError::io(path, "be read", &e))?;
+    Ok(vec![SourceFile {
+        path: path.to_owned(),
+        shown: "the pushed rows".to_owned(),
+        numbering: Numbering::RowsOf(" of the pushed rows"),
+        format: Format::Ndjson,
+        compression: Compression::Zstd,
+        stamp: stamp(&metadata),
+        stream: None,
+    }])
 }
 
 /// The files of a source, sorted by name; all have the same format.
@@ -111,7 +202,8 @@ pub(crate) fn list(source: &FileSource) -> Result<Vec<SourceFile>, SourceError> 
         let metadata = fs::metadata(&path).map_err(|e| SourceError::io(&path, "be read", &e))?;
         let shown = path.display().to_string();
         let (format, compression) = kind(&shown, source.format)?;
-        files.push(SourceFile { path, shown, format, compression, stamp: stamp(&metadata) });
+        let numbering = if format == Format::Parquet { Numbering::Rows } else { Numbering::Lines };
+        files.push(SourceFile { path, shown, numbering, format, compression, stamp: stamp(&metadata), stream: None });
     }
     files.sort_by(|a, b| a.path.cmp(&b.path));
     if let Some(other) = files.iter().find(|f| f.format != files[0].format) {
@@ -265,9 +357,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.csv");
         fs::write(&path, "id\n1\n").unwrap();
-        let one = source_version(&source(path.clone())).unwrap();
-        assert_eq!(one, source_version(&source(path.clone())).unwrap());
+        let version = || source_version(&Source::File(source(path.clone()))).unwrap();
+        let one = version();
+        assert_eq!(one, version());
         fs::write(&path, "id\n1\n2\n").unwrap();
-        assert_ne!(one, source_version(&source(path)).unwrap());
+        assert_ne!(one, version());
     }
 }

@@ -6,7 +6,6 @@ use crate::columns::{Columns, Selection};
 use crate::error::{ErrorKind, Fault, SourceError};
 use crate::request::Format;
 use memchr::memrchr;
-use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -74,9 +73,9 @@ pub(crate) struct TextInput {
     pub header_lines: Vec<u64>,
 }
 
-/// Counts what is read from the disk.
+/// Counts what is read from the disk, or from a stream.
 struct Counting {
-    file: File,
+    file: Box<dyn Read + Send>,
     bytes: Arc<AtomicU64>,
 }
 
@@ -114,8 +113,8 @@ impl TextInput {
     }
 
     fn resolve(&self, fault: Fault) -> SourceError {
-        let file = &self.files[fault.file as usize].shown;
-        let place = fault.at.map_or(file.clone(), |(_, line)| format!("{file} line {}", line + 1));
+        let file = &self.files[fault.file as usize];
+        let place = fault.at.map_or(file.shown.clone(), |(_, line)| file.place(u64::from(line) + 1));
         SourceError::new(fault.kind, &place, fault.message)
     }
 
@@ -154,10 +153,7 @@ impl TextInput {
         let index = self.next_file as u32;
         self.next_file += 1;
         let fault = |kind: ErrorKind, message: String| Fault { kind, file: index, at: None, message };
-        let opened = File::open(&file.path).map_err(|e| {
-            let e = SourceError::io(&file.path, "be read", &e);
-            fault(e.kind, e.message)
-        })?;
+        let opened = file.open().map_err(|e| fault(e.kind, e.message))?;
         if file.compression != Compression::None && file.stamp.size == 0 {
             return Err(fault(ErrorKind::Torn, "is empty, which no packed file is; write it again".to_owned()));
         }
@@ -244,6 +240,10 @@ fn skip_mark(open: &mut Open) -> Result<(), (ErrorKind, String)> {
 }
 
 fn unreadable(e: &io::Error) -> (ErrorKind, String) {
+    // A stream says itself what went wrong.
+    if let Some(e) = e.get_ref().and_then(|e| e.downcast_ref::<SourceError>()) {
+        return (e.kind, e.message.clone());
+    }
     match e.kind() {
         io::ErrorKind::UnexpectedEof => (ErrorKind::Torn, "ends in the middle of its packed data; write it again".to_owned()),
         io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput | io::ErrorKind::Other => {

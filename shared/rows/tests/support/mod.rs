@@ -5,7 +5,7 @@
 use arrow_array::{ArrayRef, RecordBatch, StringArray};
 use engine::model::change::{Change, DeltaRow, Entry, EntryState, Fields};
 use parquet::arrow::ArrowWriter;
-use rows::{Diff, DiffRequest, FieldMapping, FileSource, SourceError};
+use rows::{Diff, DiffRequest, FieldMapping, FileSource, Source, SourceError};
 use serde_json::Value;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -119,7 +119,7 @@ impl Bench {
 
     pub fn request(&self, wanted: &Wanted) -> DiffRequest {
         DiffRequest {
-            source: FileSource { path: wanted.path.clone(), format: None },
+            source: Source::File(FileSource { path: wanted.path.clone(), format: None }),
             primary_key: wanted.key.clone(),
             fields: wanted.fields.clone(),
             ignore: wanted.ignore.clone(),

@@ -3,7 +3,7 @@
 //! Each test has a project folder and a receiver of its own, and compares what the receiver got with what the model holds. How the
 //! executable is found stands in [`executable`]. Nothing here may know how anything is stored.
 
-mod executable;
+pub(crate) mod executable;
 mod faults;
 mod full_disk;
 mod guards;
@@ -13,8 +13,8 @@ mod looking_back;
 mod names;
 mod plain;
 mod plans;
-mod secrets;
+pub(crate) mod secrets;
 mod settling;
-mod stage;
+pub(crate) mod stage;
 mod wrong_input;
 mod wrong_rows;

@@ -39,7 +39,7 @@ fn hex(text: &str) -> String {
 }
 
 /// How careless receivers write what they got.
-fn written(text: &str) -> Vec<String> {
+pub(crate) fn written(text: &str) -> Vec<String> {
     let json = serde_json::to_string(text).unwrap();
     let mut forms = vec![
         text.to_owned(),
@@ -86,7 +86,7 @@ fn echo(request: &Received) -> Action {
 
 /// Whether no form of any of these secrets is in a text.
 #[track_caller]
-fn assert_clean(secrets: &[&str], what: &str, text: &[u8]) {
+pub(crate) fn assert_clean(secrets: &[&str], what: &str, text: &[u8]) {
     for secret in secrets {
         let basic = STANDARD.encode(format!("penstock:{secret}"));
         for form in forms(secret).iter().chain([&basic]).filter(|form| form.len() >= 10) {
@@ -99,7 +99,7 @@ fn assert_clean(secrets: &[&str], what: &str, text: &[u8]) {
 }
 
 /// Every file of a folder, and every zstd frame in it, unpacked as far as it goes.
-fn assert_folder_clean(secrets: &[&str], folder: &Path) -> usize {
+pub(crate) fn assert_folder_clean(secrets: &[&str], folder: &Path) -> usize {
     let mut unpacked = 0;
     for path in files_below(folder) {
         let bytes = std::fs::read(&path).unwrap();

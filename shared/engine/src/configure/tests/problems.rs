@@ -396,3 +396,28 @@ fn models_and_exports_must_make_sense() {
         ("/exports/people/schedule", json!({"every": "1h", "timezone": "UTC"}), "exports.people.schedule.timezone", "goes with `cron`"),
     ]);
 }
+
+#[test]
+fn a_source_takes_the_keys_of_its_type_and_never_shows_its_dsn() {
+    let postgres = |more: Value| {
+        let mut source = json!({"type": "postgres", "dsn": "postgres://reader:hush@db/shop", "query": "SELECT 1 AS id"});
+        source.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        source
+    };
+    let source = "/models/people/source";
+    refuse_at(&[
+        (source, postgres(json!({"dsn": null})), "models.people.source.dsn", "`dsn` is missing; write one, as in `dsn: \"${PG_DSN}\"`"),
+        (source, postgres(json!({"dsn": ""})), "models.people.source.dsn", "the secret is empty"),
+        (source, postgres(json!({"dsn": "hush"})), "models.people.source.dsn", "is no DSN"),
+        (source, postgres(json!({"dsn": "mysql://reader:hush@db/shop"})), "models.people.source.dsn", "is no DSN"),
+        (source, postgres(json!({"dsn": "host=db\n"})), "models.people.source.dsn", "line feed"),
+        (source, postgres(json!({"query": " "})), "models.people.source.query", "is empty"),
+        (source, postgres(json!({"query": "SELECT '\u{0}'"})), "models.people.source.query", "NUL"),
+        (source, postgres(json!({"query": null})), "models.people.source.query", "`query` is missing"),
+        (source, postgres(json!({"path": "a.csv"})), "models.people.source.path", "unknown key `path`"),
+        (source, json!({"type": "push", "path": "a.csv"}), "models.people.source.path", "unknown key `path`"),
+        (source, json!({"type": "pus"}), "models.people.source.type", "did you mean `push`?"),
+    ]);
+    let shown = format!("{:?}", problems(&with(source, postgres(json!({"dsn": "mysql://reader:hush@db/shop", "query": 1})))));
+    assert!(!shown.contains("hush"), "{shown}");
+}

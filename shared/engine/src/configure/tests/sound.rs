@@ -272,8 +272,8 @@ fn options_of_an_export_and_a_model_are_read() {
     assert_eq!(export.fields[1], FieldMapping { from: "id".into(), to: "id".into() });
     assert_eq!(export.guard, Guard { max_removed_percent: 12.5, max_removed: Some(5), max_invalid_percent: 10.0 });
     assert_eq!(export.schedule, Some(Schedule::Cron { expression: "0 6 * * mon-fri".into(), timezone: "Europe/Berlin".into() }));
-    let Source::File { format, .. } = &project.models[&name("people")].source;
-    assert_eq!(*format, Some(FileFormat::Parquet));
+    let source = &project.models[&name("people")].source;
+    assert!(matches!(source, Source::File { format: Some(FileFormat::Parquet), .. }), "{source:?}");
     let crm = &project.destinations[&name("crm")];
     assert_eq!(crm.idempotency_header, None);
     assert!(crm.headers.contains(&("X-Version".to_string(), "2".to_string())));
@@ -285,4 +285,16 @@ fn a_project_without_exports_is_sound() {
         let project = sound(&document);
         assert!(project.exports.is_empty() && project.destinations.is_empty());
     }
+}
+
+#[test]
+fn a_query_and_pushed_rows_are_sources() {
+    let mut document = base();
+    put(&mut document, "/models/people/source", json!({"type": "postgres", "dsn": "postgres://u:hush@db/shop", "query": "SELECT 1 AS id"}));
+    let project = sound(&document);
+    let source = &project.models[&name("people")].source;
+    assert_eq!(*source, Source::Postgres { dsn: Secret::new("postgres://u:hush@db/shop"), query: "SELECT 1 AS id".into() });
+    assert!(!format!("{project:?}").contains("hush"));
+    put(&mut document, "/models/people/source", json!({"type": "push"}));
+    assert_eq!(sound(&document).models[&name("people")].source, Source::Push);
 }

@@ -1,132 +1,23 @@
 //! Looking back: runs, deliveries and attempts, read from the log and the plans. It must not change anything.
 
+mod delivery;
+mod filter;
+
+pub use delivery::{Attempt, Delivery, DeliveryStatus};
+pub use filter::{Filter, LookError, PageOf, RunFilter};
+
 use crate::deliver::order::{delivery_id, parse_delivery_id};
 use crate::judge::Class;
 use crate::keys;
-use crate::model::action::ActionName;
 use crate::model::name::Name;
 use crate::plan::block::{self, Directory, PlannedRow};
 use crate::port::{Index, Objects, PortError, Store, Stored};
 use crate::record::page::{self, Line};
 use crate::record::segment::{AttemptRecord, Segment};
-use crate::run::document::{self, Run, Status};
-use crate::run::outcome::{self, Outcome};
-use serde::Serialize;
-use std::collections::{BTreeMap, HashMap};
+use crate::run::document::{self, Run};
+use delivery::{attempt, status_of};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
-
-/// Which deliveries are asked for; all that are given must hold.
-#[derive(Clone, Debug, Default)]
-pub struct Filter {
-    /// Of this run.
-    pub run: Option<String>,
-    /// Of this export.
-    pub export: Option<Name>,
-    /// To this destination.
-    pub destination: Option<Name>,
-    /// Some attempt had this outcome class.
-    pub class: Option<Class>,
-    /// The delivery stands so now.
-    pub status: Option<DeliveryStatus>,
-    /// Some attempt started at this Unix millisecond or later.
-    pub since_ms: Option<u64>,
-    /// Some attempt started before this Unix millisecond.
-    pub until_ms: Option<u64>,
-    /// The delivery carries the row of this key (needs `run` or `export`).
-    pub row: Option<String>,
-}
-
-/// Where a delivery stands (contract.md).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum DeliveryStatus {
-    /// Not tried yet.
-    Pending,
-    /// Tried, and to be tried again.
-    Retrying,
-    /// Accepted.
-    Succeeded,
-    /// Refused, or never sendable.
-    Failed,
-    /// Its retries are used up.
-    Exhausted,
-    /// Taken back before it was tried to its end.
-    Canceled,
-}
-
-impl DeliveryStatus {
-    /// The words of contract.md.
-    pub const WORDS: [(&'static str, DeliveryStatus); 6] = [
-        ("pending", DeliveryStatus::Pending),
-        ("retrying", DeliveryStatus::Retrying),
-        ("succeeded", DeliveryStatus::Succeeded),
-        ("failed", DeliveryStatus::Failed),
-        ("exhausted", DeliveryStatus::Exhausted),
-        ("canceled", DeliveryStatus::Canceled),
-    ];
-
-    /// The word.
-    pub fn as_str(self) -> &'static str {
-        DeliveryStatus::WORDS.iter().find(|(_, status)| *status == self).map_or("", |(word, _)| word)
-    }
-}
-
-/// An attempt.
-#[derive(Clone, Debug, Serialize)]
-pub struct Attempt {
-    /// `att_…`
-    pub id: String,
-    /// 1 for the first.
-    pub number: u32,
-    /// Its outcome class.
-    pub class: Class,
-    /// The status, if a response came.
-    pub status_code: Option<u16>,
-    /// RFC 3339.
-    pub started_at: String,
-    /// RFC 3339.
-    pub completed_at: String,
-    /// Milliseconds.
-    pub duration_ms: u64,
-    /// What came back; only where details were asked for.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub response: Option<serde_json::Value>,
-    /// What went wrong, for a person; only where details were asked for.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub error: Option<String>,
-    #[serde(skip)]
-    started_ms: u64,
-}
-
-/// A delivery with its attempts.
-#[derive(Clone, Debug, Serialize)]
-pub struct Delivery {
-    /// `dlv_…`
-    pub id: String,
-    /// Its run.
-    pub run: String,
-    /// Its export.
-    pub export: String,
-    /// Its destination.
-    pub destination: String,
-    /// Its action.
-    pub action: ActionName,
-    /// Where it stands.
-    pub status: DeliveryStatus,
-    /// How many rows it carries.
-    pub rows: u64,
-    /// Their keys.
-    pub row_keys: Vec<String>,
-    /// Stays the same over all attempts.
-    pub idempotency_key: String,
-    /// The request as rendered; only where details were asked for.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub request: Option<serde_json::Value>,
-    /// All attempts, the first one first.
-    pub attempts: Vec<Attempt>,
-    /// The run's start, RFC 3339.
-    pub created_at: String,
-}
 
 /// Reads the log of one organization.
 #[derive(Debug)]
@@ -137,6 +28,8 @@ pub struct Lookback<'a, S, O> {
     pub objects: &'a O,
     /// Whose.
     pub organization: &'a Name,
+    /// Destinations that are paused now: what waits for them is held.
+    pub paused: &'a BTreeSet<Name>,
     /// Unix seconds.
     pub now: u64,
 }
@@ -148,20 +41,20 @@ struct Opened {
 }
 
 impl<S: Store, O: Objects> Lookback<'_, S, O> {
-    /// The newest runs of the exports, newest first.
-    pub async fn runs(&self, exports: &[Name], limit: usize) -> Result<Vec<Run>, PortError> {
+    /// Runs that the filter lets through, the newest first: at most `limit`, from behind the place `after`.
+    pub async fn runs(&self, filter: &RunFilter, after: Option<&str>, limit: usize) -> Result<PageOf<Run>, LookError> {
+        let (index, partition) = match (&filter.export, &filter.destination) {
+            (Some(export), _) => (Index::First, keys::runs_of_export(self.organization, export)),
+            (None, Some(destination)) => (Index::Second, keys::runs_of_destination(self.organization, destination)),
+            (None, None) => (Index::Third, keys::runs(self.organization)),
+        };
         let mut runs = Vec::new();
-        for export in exports {
-            let partition = format!("{}#runs#{export}", self.organization);
-            for listed in self.store.list_index(Index::First, &partition, "".."~", true, limit, self.now).await? {
-                if let Some((run, _)) = document::read(self.store, self.organization, &listed.key.sort, self.now).await? {
-                    runs.push(run);
-                }
+        for listed in self.store.list_index(index, &partition, ""..after.unwrap_or("~"), true, limit, self.now).await? {
+            if let Some((run, _)) = document::read(self.store, self.organization, &listed.key.sort, self.now).await? {
+                runs.push(run);
             }
         }
-        runs.sort_by_key(|run| std::cmp::Reverse(run.started_at));
-        runs.truncate(limit);
-        Ok(runs)
+        Ok(PageOf { items: runs, next: None })
     }
 
     /// One run.
@@ -169,14 +62,15 @@ impl<S: Store, O: Objects> Lookback<'_, S, O> {
         Ok(document::read(self.store, self.organization, id, self.now).await?.map(|(run, _)| run))
     }
 
-    /// Deliveries that were tried and that the filter lets through, the newest first, at most `limit`. With a run or a row, those
-    /// that were never tried too.
-    pub async fn deliveries(&self, filter: &Filter, exports: &[Name], limit: usize) -> Result<Vec<Delivery>, PortError> {
+    /// Deliveries that the filter lets through: at most `limit`, from behind the place `after`.
+    pub async fn deliveries(&self, filter: &Filter, after: Option<&str>, limit: usize) -> Result<PageOf<Delivery>, LookError> {
         let mut found = Vec::new();
-        let runs = match (&filter.run, &filter.export) {
-            (Some(run), _) => self.run(run).await?.into_iter().collect(),
-            (None, Some(export)) => self.runs(std::slice::from_ref(export), usize::MAX).await?,
-            (None, None) => self.runs(exports, usize::MAX).await?,
+        let runs = match &filter.run {
+            Some(run) => self.run(run).await?.into_iter().collect(),
+            None => {
+                let of = RunFilter { export: filter.export.clone(), ..RunFilter::default() };
+                self.runs(&of, None, usize::MAX).await?.items
+            }
         };
         for run in runs {
             let fits = filter.export.as_ref().is_none_or(|export| *export == run.export)
@@ -184,12 +78,13 @@ impl<S: Store, O: Objects> Lookback<'_, S, O> {
             if !fits || run.parcels == 0 {
                 continue;
             }
-            found.extend(self.of_run(run, filter, limit - found.len()).await?);
-            if found.len() >= limit {
-                break;
-            }
+            found.extend(self.of_run(run, filter, usize::MAX).await?);
         }
-        Ok(found)
+        let from = after.and_then(|after| found.iter().position(|delivery| delivery.id == after)).map_or(0, |place| place + 1);
+        let mut items: Vec<Delivery> = found.into_iter().skip(from).take(limit.saturating_add(1)).collect();
+        let more = items.len() > limit;
+        items.truncate(limit);
+        Ok(PageOf { next: items.last().filter(|_| more).map(|delivery| delivery.id.clone()), items })
     }
 
     async fn of_run(&self, run: Run, filter: &Filter, limit: usize) -> Result<Vec<Delivery>, PortError> {
@@ -221,7 +116,9 @@ impl<S: Store, O: Objects> Lookback<'_, S, O> {
             let fits = filter.class.is_none_or(|class| of_delivery.iter().any(|(other, _)| *other == class))
                 && filter.since_ms.is_none_or(|since| of_delivery.iter().any(|(_, record)| record.started_ms >= since))
                 && filter.until_ms.is_none_or(|until| of_delivery.iter().any(|(_, record)| record.started_ms < until))
-                && filter.status.is_none_or(|status| status == status_of(&of_delivery, &opened.run));
+                && filter
+                    .status
+                    .is_none_or(|status| status == status_of(&of_delivery, &opened.run, self.paused.contains(&opened.run.destination)));
             if !fits {
                 continue;
             }
@@ -310,7 +207,7 @@ impl Opened {
             export: self.run.export.to_string(),
             destination: self.run.destination.to_string(),
             action: self.directory.parcels[parcel as usize].action,
-            status: status_of(attempts, &self.run),
+            status: status_of(attempts, &self.run, false),
             rows: rows.len() as u64,
             row_keys: rows.iter().map(|row| row.key.replace('\u{1f}', "|")).collect(),
             idempotency_key: id.clone(),
@@ -320,53 +217,4 @@ impl Opened {
             id,
         }
     }
-}
-
-fn attempt(delivery: &str, class: Class, record: &AttemptRecord) -> Attempt {
-    Attempt {
-        id: format!("att_{}_{}", delivery.strip_prefix("dlv_").unwrap_or(delivery), record.number),
-        number: record.number,
-        class,
-        status_code: record.status,
-        started_at: crate::time::rfc3339(record.started_ms * 1000),
-        completed_at: crate::time::rfc3339((record.started_ms + record.duration_ms) * 1000),
-        duration_ms: record.duration_ms,
-        response: None,
-        error: None,
-        started_ms: record.started_ms,
-    }
-}
-
-impl Attempt {
-    /// Unix milliseconds.
-    pub fn started_ms(&self) -> u64 {
-        self.started_ms
-    }
-}
-
-fn status_of(attempts: &[(Class, AttemptRecord)], run: &Run) -> DeliveryStatus {
-    let delivering = run.status == Status::Delivering;
-    let segments = attempts.iter().map(|(class, record)| Segment {
-        class: *class,
-        attempts: vec![AttemptRecord { index: 0, ..record.clone() }],
-        unsent: vec![],
-        page: None,
-        inline_page: vec![],
-    });
-    let last = attempts.last().is_some_and(|(_, record)| record.last);
-    match outcome::recount(1, segments.collect()).deliveries[0] {
-        Outcome::Delivered(_) => DeliveryStatus::Succeeded,
-        _ if delivering && attempts.is_empty() => DeliveryStatus::Pending,
-        _ if delivering && !last => DeliveryStatus::Retrying,
-        Outcome::Untried => DeliveryStatus::Canceled,
-        Outcome::Failed { .. } if !last => DeliveryStatus::Canceled,
-        // What no policy tries again has used up nothing.
-        Outcome::Failed { .. } if attempts.len() == 1 && !is_retried(attempts[0].0) => DeliveryStatus::Failed,
-        Outcome::Failed { .. } => DeliveryStatus::Exhausted,
-        Outcome::Rejected { .. } | Outcome::Unsendable => DeliveryStatus::Failed,
-    }
-}
-
-fn is_retried(class: Class) -> bool {
-    !matches!(class, Class::PolicyError | Class::ResponseError | Class::AuthConfigError | Class::InternalError)
 }

@@ -1,0 +1,140 @@
+//! What goes by the clock: schedules that are due, runs that were asked for, bells, and what is older than it may be. Everything it
+//! does is found in documents, so nothing depends on a message that could be lost.
+
+use super::house::House;
+use crate::chance;
+use crate::site;
+use engine::lane::bell;
+use engine::port::Clock;
+use engine::run::document::{self, Status, Trigger, Wish};
+use engine::run::progress;
+use engine::run::request::{self, Ask, Refused};
+use engine::run::work::{self, Work};
+use engine::schedule::{self, Due};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Schedules and requests are looked at so often.
+const TICK: Duration = Duration::from_secs(1);
+/// Bells, and runs that should be going on, are looked at again after so many ticks.
+const SWEEP_TICKS: u64 = 60;
+/// What is too old is deleted after so many ticks.
+const RETENTION_TICKS: u64 = 600;
+/// Firings taken at once from each part of the index.
+const MOST_DUE: usize = 200;
+/// A note of work without a run is left by a process that was killed; a younger one may be just being written, microseconds.
+const ABANDONED_AFTER: u64 = 60_000_000;
+
+/// Runs until the process ends. `wake` is notified when something was asked for.
+pub async fn run(house: Arc<House>, wake: Arc<tokio::sync::Notify>) {
+    let mut known: HashMap<String, u64> = HashMap::new();
+    let mut tick = 0u64;
+    loop {
+        let sweep = tick.is_multiple_of(SWEEP_TICKS);
+        let done = async {
+            fire(&house).await?;
+            look_after(&house, &mut known, tick, sweep).await?;
+            if sweep {
+                for lane in bell::sweep(&house.store, house.clock.now().wall, MOST_DUE).await.map_err(|e| e.to_string())? {
+                    house.lanes.look(&lane);
+                }
+            }
+            if tick.is_multiple_of(RETENTION_TICKS) {
+                house.forget_old().await?;
+            }
+            Ok::<(), String>(())
+        };
+        if let Err(error) = done.await {
+            house.log.trouble("the clockwork could not do all of its round; it goes on", &[("error", &error)]);
+        }
+        tokio::select! {
+            () = tokio::time::sleep(TICK) => tick += 1,
+            () = wake.notified() => {}
+        }
+    }
+}
+
+/// Starts the runs of exports that are due. A run that is still going on is not doubled.
+async fn fire(house: &House) -> Result<(), String> {
+    let wall = house.clock.now().wall;
+    for due in schedule::due(&house.store, wall, MOST_DUE).await.map_err(|e| e.to_string())? {
+        match fire_one(house, &due, wall).await {
+            Ok(()) => {}
+            Err(error) => {
+                let name = format!("{}/{}", due.organization, due.export);
+                house.log.trouble("a scheduled run could not be started", &[("export", &name), ("error", &error)]);
+            }
+        }
+        schedule::fired(&house.store, &due, wall).await.map_err(|e| e.to_string())?;
+    }
+    Ok(())
+}
+
+async fn fire_one(house: &House, due: &Due, wall: u64) -> Result<(), String> {
+    let project = house.project(&due.organization).await?;
+    let Some(export) = project.exports.get(&due.export) else {
+        return schedule::forget(&house.store, &due.organization, &due.export, wall / 1_000_000).await.map_err(|e| e.to_string());
+    };
+    let wish = Wish { trigger: Trigger::Schedule, ..Wish::default() };
+    let run = chance::fresh_name("run", wall);
+    let ask = Ask {
+        organization: &due.organization,
+        export: &export.id,
+        destination: &export.destination,
+        run: &run,
+        wish,
+        hash_seed: chance::random(),
+    };
+    match request::start(&house.store, ask, wall).await.map_err(|e| e.to_string())? {
+        Ok(_) => Ok(()),
+        Err(Refused::Busy(other)) => {
+            let name = format!("{}/{}", due.organization, due.export);
+            house.log.note("a scheduled run was left out, since the one before is not finished", &[("export", &name), ("run", &other)]);
+            Ok(())
+        }
+        Err(refused) => Err(format!("{refused:?}")),
+    }
+}
+
+/// Takes every run that is under way one step further, if nobody has it in hand.
+async fn look_after(house: &House, known: &mut HashMap<String, u64>, tick: u64, sweep: bool) -> Result<(), String> {
+    let all = work::list(&house.store, house.clock.seconds()).await.map_err(|e| e.to_string())?;
+    known.retain(|run, _| all.iter().any(|work| work.run == *run));
+    for work in all {
+        let fresh = known.get(&work.run).is_none_or(|seen| sweep && *seen != tick);
+        if fresh && !house.planner.has(&work.run) {
+            look_after_one(house, &work).await?;
+            known.insert(work.run.clone(), tick);
+        }
+    }
+    Ok(())
+}
+
+async fn look_after_one(house: &House, work: &Work) -> Result<(), String> {
+    let text = |error: engine::port::PortError| error.to_string();
+    let (store, now) = (&house.store, house.clock.now().wall);
+    let found = document::read(store, &work.organization, &work.run, now / 1_000_000).await.map_err(text)?;
+    let Some((run, _)) = found else {
+        if now > work.asked_at + ABANDONED_AFTER {
+            house.planner.plan(work);
+        }
+        return Ok(());
+    };
+    let lane = site::lane(&work.organization, &run.destination);
+    match run.status {
+        Status::Planning => house.planner.plan(work),
+        Status::Delivering => {
+            let complete = progress::read(store, &lane, &run.id, now / 1_000_000).await.map_err(text)?;
+            let complete = complete.is_some_and(|(progress, _)| progress.is_complete());
+            match (complete, run.cancel_asked) {
+                (true, _) => house.planner.finish(&lane, &run.id),
+                // The lane says when nothing of it is on its way any more.
+                (false, true) => house.lanes.withdraw(&lane, &run.id).await,
+                (false, false) => house.lanes.look(&lane),
+            }
+        }
+        _ => work::done(store, &work.organization, &work.run, now / 1_000_000).await.map_err(text)?,
+    }
+    Ok(())
+}

@@ -1,0 +1,145 @@
+//! What all parts of the serving process share.
+
+use super::lanes::Lanes;
+use super::log::Log;
+use super::metrics::Metrics;
+use super::planner::Planner;
+use super::traces::Traces;
+use super::watch::LaneWatch;
+use crate::clock::SystemClock;
+use crate::planning::Ground;
+use backend_embedded::{DataDir, EmbeddedObjects, EmbeddedSecrets, EmbeddedStore};
+use engine::catalog::Catalog;
+use engine::keys::LaneName;
+use engine::model::destination::Destination;
+use engine::model::name::Name;
+use engine::model::project::Project;
+use engine::model::source::{Model, Source};
+use engine::port::Clock;
+use engine::run::document::Run;
+use ipnet::IpNet;
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+use transport::{AddressPolicy, HttpTransport, TransportOptions};
+
+/// A path without `.` and `..`, as far as its words tell.
+fn plain(path: &Path) -> PathBuf {
+    let mut plain = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::CurDir => {}
+            Component::ParentDir => drop(plain.pop()),
+            other => plain.push(other),
+        }
+    }
+    plain
+}
+
+/// What all parts of the serving process share.
+pub struct House {
+    /// The data directory.
+    pub data: DataDir,
+    /// Its documents.
+    pub store: EmbeddedStore,
+    /// Its objects.
+    pub objects: EmbeddedObjects,
+    /// What opens its secrets.
+    pub secrets: EmbeddedSecrets,
+    /// Time.
+    pub clock: SystemClock,
+    /// The folder that sources of files must lie in, and that relative paths start from.
+    pub folder: PathBuf,
+    /// Whether requests may go to private addresses.
+    pub allow_private: bool,
+    /// The private addresses that they may go to.
+    pub ranges: Vec<(IpNet, Option<u16>)>,
+    /// Structured lines.
+    pub log: Arc<Log>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// Where spans go, if anywhere.
+    pub traces: Option<Arc<Traces>>,
+    /// Who plans and finishes.
+    pub planner: Arc<Planner>,
+    /// Who delivers.
+    pub lanes: Lanes,
+}
+
+impl House {
+    /// The definitions of an organization.
+    pub fn catalog<'a>(&'a self, organization: &'a Name) -> Catalog<'a, EmbeddedStore, EmbeddedSecrets> {
+        Catalog { store: &self.store, secrets: &self.secrets, organization, now: self.clock.now().wall }
+    }
+
+    /// The definitions of an organization, as types, with their secrets.
+    pub async fn project(&self, organization: &Name) -> Result<Project, String> {
+        match self.catalog(organization).project().await.map_err(|e| e.to_string())? {
+            Ok(project) => Ok(project),
+            Err(problems) => {
+                let first = problems.first().map(|problem| format!("{}: {}", problem.path, problem.message)).unwrap_or_default();
+                Err(format!("the definitions of {organization} do not fit together ({} problems): {first}", problems.len()))
+            }
+        }
+    }
+
+    /// The destination of a lane as it is now.
+    pub async fn destination(&self, lane: &LaneName) -> Result<Option<Destination>, String> {
+        Ok(self.project(&lane.organization).await?.destinations.remove(&lane.destination))
+    }
+
+    /// How long an organization's attempts are kept.
+    pub async fn retention_seconds(&self, organization: &Name) -> Result<u64, String> {
+        Ok(u64::from(self.project(organization).await?.organization.retention_days) * 24 * 3600)
+    }
+
+    /// Where plans are made.
+    pub fn ground<'a>(&'a self, project: &'a Project) -> Ground<'a> {
+        Ground { project, folder: &self.folder, data: &self.data, store: &self.store, objects: &self.objects, clock: &self.clock }
+    }
+
+    /// What sends the requests of one destination: connections are never shared between destinations.
+    pub fn transport(&self, destination: &Destination) -> Result<HttpTransport, String> {
+        let policy = AddressPolicy { allow_private: self.allow_private, ranges: self.ranges.clone(), allow_http: destination.allow_http };
+        HttpTransport::new(TransportOptions { policy, ..TransportOptions::default() })
+    }
+
+    /// Watches the work on a lane.
+    pub fn watch(&self, lane: &LaneName) -> LaneWatch {
+        LaneWatch::new(self, lane)
+    }
+
+    /// Whether a model's rows lie where this process may read: whoever may write definitions is not thereby to read any file of the
+    /// machine.
+    pub fn may_read(&self, model: &Model) -> Result<(), String> {
+        let Source::File { path, .. } = &model.source else { return Ok(()) };
+        let whole = plain(&self.folder.join(path));
+        // A link on the way to the first glob is followed; what the operator puts into the folder is the operator's.
+        let literal: PathBuf =
+            whole.components().take_while(|part| !part.as_os_str().to_string_lossy().contains(['*', '?', '[', '{'])).collect();
+        let inside = |path: &Path| path.starts_with(&self.folder);
+        let root = self.folder.canonicalize().unwrap_or_else(|_| self.folder.clone());
+        let followed = literal.canonicalize().map_or(true, |path| path.starts_with(&root));
+        match inside(&whole) && followed {
+            true => Ok(()),
+            false => Err(format!(
+                "model {}: `{path}` lies outside of {}, the folder that this server reads rows from",
+                model.id,
+                self.folder.display()
+            )),
+        }
+    }
+
+    /// Deletes what is older than it may be.
+    pub async fn forget_old(&self) -> Result<(), String> {
+        self.store.purge_expired(self.clock.seconds()).await.map(drop).map_err(|e| e.to_string())
+    }
+
+    /// A run has ended.
+    pub fn ended(&self, run: &Run, organization: &Name) {
+        self.log.run(run, organization);
+        self.metrics.run(run, organization);
+        if let Some(traces) = &self.traces {
+            traces.run(run, organization);
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! What the API asks of the process that serves it: ports, time, chance, and the verbs that reach into work that is going on.
+
+use engine::keys::LaneName;
+use engine::model::destination::Destination;
+use engine::model::name::Name;
+use engine::port::{Exchange, Now, Objects, PortError, Secrets, Store};
+use engine::shape::Rendered;
+use std::future::Future;
+
+/// What became of a probe.
+#[derive(Debug)]
+pub enum Probed {
+    /// The exchange and its duration, microseconds.
+    Done(Exchange, u64),
+    /// No permit came free in time, or the lane could not be had.
+    Busy,
+}
+
+/// What the API asks of the process that serves it.
+pub trait Office: 'static {
+    /// Documents.
+    type Store: Store;
+    /// Plans, pages, uploads.
+    type Objects: Objects;
+    /// Seals what must not lie in the clear.
+    type Secrets: Secrets;
+
+    /// Documents.
+    fn store(&self) -> &Self::Store;
+
+    /// Plans, pages, uploads.
+    fn objects(&self) -> &Self::Objects;
+
+    /// Seals what must not lie in the clear.
+    fn secrets(&self) -> &Self::Secrets;
+
+    /// The time.
+    fn now(&self) -> Now;
+
+    /// Fresh and unguessable.
+    fn random(&self) -> [u8; 32];
+
+    /// A fresh name like `run_06c1m2k3n4p5q6r7`, in the order of time.
+    fn fresh_name(&self, kind: &str) -> String;
+
+    /// Work was added: a run to plan, a lane to look at.
+    fn wake(&self);
+
+    /// Resolves when nothing of the run can start any more; what is on its way may still end.
+    fn halt(&self, organization: &Name, run: &str) -> impl Future<Output = Result<(), PortError>>;
+
+    /// A definition, a pause or a resume changed what holds for this destination (`None`: for all): resolves when it is in force.
+    fn refresh(&self, organization: &Name, destination: Option<&Name>) -> impl Future<Output = Result<(), PortError>>;
+
+    /// Sends one request through the lane of a destination, with a permit, within 25 s at most.
+    fn probe(&self, lane: &LaneName, destination: &Destination, rendered: Rendered) -> impl Future<Output = Result<Probed, PortError>>;
+
+    /// What `/metrics` answers, in the text format of Prometheus. Names no rows and no secrets.
+    fn metrics(&self) -> String;
+
+    /// Something of ours failed while it answered a request: for the log, with what the answer does not say.
+    fn failed(&self, request: &str, message: &str);
+}

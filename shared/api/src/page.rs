@@ -1,0 +1,5 @@
+//! The page at `/docs`.
+
+pub(crate) fn page() -> String {
+    String::new()
+}

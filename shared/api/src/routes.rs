@@ -1,0 +1,65 @@
+//! The one table of operations: what there is, and what does it. Router, checks, document and page are all made from it.
+
+use crate::operation::{Operation, Route};
+use crate::{definitions, deliveries, destinations, organization, plans, process, render, runs, tokens};
+
+macro_rules! table {
+    ($($operation:path => $serve:path),* $(,)?) => {
+        /// Every operation, in the order of the page.
+        pub(crate) static OPERATIONS: &[&Operation] = &[$(&$operation),*];
+
+        /// Every operation with what does it.
+        pub(crate) fn routes<O: crate::office::Office>() -> Vec<Route<O>> {
+            vec![$(Route { operation: &$operation, serve: |office, call| Box::pin($serve(office, call)) }),*]
+        }
+    };
+}
+
+table! {
+    organization::GET => organization::get,
+    organization::PUT => organization::put,
+    tokens::LIST => tokens::list,
+    tokens::CREATE => tokens::create,
+    tokens::REVOKE => tokens::revoke,
+    definitions::LIST_CREDENTIALS => definitions::list,
+    definitions::GET_CREDENTIAL => definitions::get,
+    definitions::PUT_CREDENTIAL => definitions::put,
+    definitions::DELETE_CREDENTIAL => definitions::delete,
+    definitions::LIST_DESTINATIONS => definitions::list,
+    definitions::GET_DESTINATION => definitions::get,
+    definitions::PUT_DESTINATION => definitions::put,
+    definitions::DELETE_DESTINATION => definitions::delete,
+    destinations::TEST => destinations::test,
+    destinations::PAUSE => destinations::pause,
+    destinations::RESUME => destinations::resume,
+    definitions::LIST_MODELS => definitions::list,
+    definitions::GET_MODEL => definitions::get,
+    definitions::PUT_MODEL => definitions::put,
+    definitions::DELETE_MODEL => definitions::delete,
+    // push::CHANGES => push::changes,
+    // push::BEGIN => push::begin,
+    // push::PART => push::part,
+    // push::COMMIT => push::commit,
+    // push::ABORT => push::abort,
+    definitions::LIST_EXPORTS => definitions::list,
+    definitions::GET_EXPORT => definitions::get,
+    definitions::PUT_EXPORT => definitions::put,
+    definitions::DELETE_EXPORT => definitions::delete,
+    plans::MAKE => plans::make,
+    plans::GET => plans::get,
+    plans::REQUESTS => plans::requests,
+    runs::START => runs::start,
+    runs::LIST => runs::list,
+    runs::GET => runs::get,
+    runs::CANCEL => runs::cancel,
+    runs::APPROVE => runs::approve,
+    deliveries::LIST => deliveries::list,
+    deliveries::GET => deliveries::get,
+    deliveries::REDELIVER_ONE => deliveries::redeliver_one,
+    deliveries::REDELIVER => deliveries::redeliver,
+    render::RENDER => render::render,
+    process::HEALTH => process::health,
+    process::METRICS => process::metrics,
+    process::OPENAPI => process::openapi,
+    process::DOCS => process::docs,
+}

@@ -1,0 +1,112 @@
+//! Rows that arrive through the API.
+
+use super::server::{Server, no_wish};
+use crate::journey::stage::{Stage, keep, project};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use tests::receiver::{Action, Always};
+
+/// A project whose people are pushed.
+fn pushed(url: &str) -> Value {
+    let mut project = project(url);
+    project["models"]["people"]["source"] = json!({"type": "push"});
+    project
+}
+
+fn person(id: u32, version: u32) -> Value {
+    json!({"id": id.to_string(), "email": format!("p{id}.{version}@example.com"), "name": format!("Person {id} \"{version}\"")})
+}
+
+fn ndjson(lines: impl IntoIterator<Item = Value>) -> Vec<u8> {
+    lines.into_iter().map(|line| format!("{line}\n")).collect::<String>().into_bytes()
+}
+
+const NDJSON: &[(&str, &str)] = &[("content-type", "application/x-ndjson")];
+
+fn hex(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[test]
+fn upserts_and_removals_reach_the_destination_as_what_they_change() {
+    let (receiver, held) = keep(Always(Action::status(200)), 0.0, 1);
+    let stage = Stage::new(&pushed(&receiver.url()));
+    let server = Server::start(&stage);
+    let push = |lines: Vec<Value>| server.send(&server.token, "POST", "/v1/models/people/rows?mode=changes", NDJSON, ndjson(lines));
+    push((1..=30).map(|id| json!({"upsert": person(id, 0)})).collect()).expect(202);
+    let run = server.ended(&server.run("news", no_wish()));
+    assert_eq!(run["changes"], json!({"added": 30, "changed": 0, "removed": 0}), "{run:#}");
+    push(vec![json!({"upsert": person(7, 1)}), json!({"remove": {"id": "9"}}), json!({"upsert": person(31, 0)})]).expect(202);
+    // The latest word counts.
+    push(vec![json!({"upsert": person(31, 2)}), json!({"remove": {"id": "12"}}), json!({"upsert": person(12, 0)})]).expect(202);
+    let run = server.ended(&server.run("news", no_wish()));
+    assert_eq!(run["changes"], json!({"added": 1, "changed": 1, "removed": 1}), "{run:#}");
+    let members = held.lock().unwrap().members.clone();
+    assert_eq!(members.len(), 30);
+    assert_eq!((&members["7"], &members["31"], members.get("9")), (&person(7, 1), &person(31, 2), None));
+}
+
+#[test]
+fn one_wrong_line_is_told_with_its_number_and_nothing_is_taken() {
+    let (receiver, _held) = keep(Always(Action::status(200)), 0.0, 2);
+    let stage = Stage::new(&pushed(&receiver.url()));
+    let server = Server::start(&stage);
+    let lines = vec![json!({"upsert": person(1, 0)}), json!({"upsert": {"email": "nobody"}}), json!({"insert": person(2, 0)})];
+    let refused = server.send(&server.token, "POST", "/v1/models/people/rows?mode=changes", NDJSON, ndjson(lines)).expect(422).json();
+    assert_eq!(refused["problems"].as_array().map(Vec::len), Some(2), "{refused:#}");
+    let run = server.ended(&server.run("news", no_wish()));
+    assert_eq!(run["status"], "failed", "{run:#}");
+    assert!(run["reason"].as_str().unwrap().contains("no rows were pushed yet"), "{run:#}");
+}
+
+#[test]
+fn an_upload_takes_the_place_of_all_rows_and_a_torn_one_changes_nothing() {
+    let (receiver, held) = keep(Always(Action::status(200)), 0.0, 3);
+    let stage = Stage::new(&pushed(&receiver.url()));
+    let server = Server::start(&stage);
+    let parts = [ndjson((1..=20).map(|id| person(id, 0))), ndjson((21..=35).map(|id| person(id, 0)))];
+    let whole = parts.concat();
+    let begin = || {
+        let upload = server.call("POST", "/v1/models/people/uploads", json!({})).expect(201).json();
+        upload["id"].as_str().expect("an upload has an id").to_string()
+    };
+    let put = |upload: &str, number: usize, bytes: &[u8]| {
+        let path = format!("/v1/models/people/uploads/{upload}/parts/{number}");
+        server.send(&server.token, "PUT", &path, NDJSON, bytes.to_vec())
+    };
+    let commit = |upload: &str, rows: u64, sha256: &str| {
+        server.call("POST", &format!("/v1/models/people/uploads/{upload}/commit"), json!({"rows": rows, "sha256": sha256}))
+    };
+    let upload = begin();
+    for (number, part) in parts.iter().enumerate() {
+        assert!(put(&upload, number + 1, part).status < 300);
+    }
+    assert!(commit(&upload, 35, &hex(&whole)).status < 300);
+    assert_eq!(server.ended(&server.run("news", no_wish()))["rows"]["delivered"], 35);
+
+    // A missing part, a wrong count, a wrong checksum, half a row.
+    let torn = begin();
+    put(&torn, 1, &parts[0]);
+    put(&torn, 3, &parts[1]);
+    assert_eq!(commit(&torn, 35, &hex(&whole)).status, 422);
+    let torn = begin();
+    put(&torn, 1, &parts[0]);
+    assert_eq!(commit(&torn, 21, &hex(&parts[0])).status, 422);
+    assert_eq!(commit(&torn, 20, &hex(b"other bytes")).status, 422);
+    let torn = begin();
+    let half = &parts[0][..parts[0].len() - 9];
+    put(&torn, 1, half);
+    assert_eq!(commit(&torn, 20, &hex(half)).status, 422);
+    let run = server.ended(&server.run("news", no_wish()));
+    assert_eq!(run["changes"], json!({"added": 0, "changed": 0, "removed": 0}), "{run:#}");
+
+    // A whole one that is smaller removes the rest; a part may be put again until then.
+    let fewer = ndjson((1..=30).map(|id| person(id, u32::from(id == 4))));
+    let upload = begin();
+    put(&upload, 1, &parts[1]);
+    put(&upload, 1, &fewer);
+    assert!(commit(&upload, 30, &hex(&fewer)).status < 300);
+    let run = server.ended(&server.run("news", json!({"approve": true})));
+    assert_eq!(run["changes"], json!({"added": 0, "changed": 1, "removed": 5}), "{run:#}");
+    assert_eq!(held.lock().unwrap().members.len(), 30);
+}
