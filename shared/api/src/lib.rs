@@ -2,6 +2,7 @@
 //! the engine. It must not know a backend, and decides nothing.
 
 mod answer;
+mod apply;
 mod call;
 mod check;
 mod definition;

@@ -88,3 +88,5 @@ pub(crate) static MODE: Parameter = Parameter {
 };
 pub(crate) static DRY_RUN: Parameter =
     query("dry_run", Value::Boolean, "`true`, which holds unless given: only count what would be sent again. `false`: send it.", "true");
+pub(crate) static APPLY_DRY_RUN: Parameter = query("dry_run", Value::Boolean, "`true`: only tell what would change.", "true");
+pub(crate) static PRUNE: Parameter = query("prune", Value::Boolean, "`true`: delete what the project does not have.", "false");

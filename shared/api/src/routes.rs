@@ -1,7 +1,7 @@
 //! The one table of operations: what there is, and what does it. Router, checks, document and page are all made from it.
 
 use crate::operation::{Operation, Route};
-use crate::{definitions, deliveries, destinations, organization, plans, process, render, runs, tokens};
+use crate::{apply, definitions, deliveries, destinations, organization, plans, process, render, runs, tokens};
 
 macro_rules! table {
     ($($operation:path => $serve:path),* $(,)?) => {
@@ -18,6 +18,7 @@ macro_rules! table {
 table! {
     organization::GET => organization::get,
     organization::PUT => organization::put,
+    apply::APPLY => apply::apply,
     tokens::LIST => tokens::list,
     tokens::CREATE => tokens::create,
     tokens::REVOKE => tokens::revoke,

@@ -7,3 +7,4 @@ mod house;
 mod journey;
 mod serve;
 mod simulation;
+mod sources;

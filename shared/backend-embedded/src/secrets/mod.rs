@@ -148,9 +148,11 @@ impl EmbeddedSecrets {
             }
         };
         let mut keys = Vec::with_capacity(state.keyring.keys.len());
-        for old in &state.keyring.keys {
+        for old in state.keyring.keys.clone() {
             let key = old.unwrap(&state.master.0, &state.master.1)?;
             keys.push(DataKey::wrap(&old.id, &old.organization, &key, &master.0, &master.1)?);
+            // Whichever master key is in force after an error, this process goes on with what it has.
+            state.opened.insert(old.id, key);
         }
         let keyring = Keyring::new(protection, &master.0, &master.1, keys, retired)?;
         let stamp = keyring::write(dir, &keyring, step)?;

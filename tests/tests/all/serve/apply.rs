@@ -26,8 +26,8 @@ fn apply_shows_what_would_change_then_changes_it_and_exports_keep_their_snapshot
     assert_says(&shown, &["+ credential key", "~ destination crm", "+ export again"]);
     assert_eq!(server.call("GET", "/v1/exports/again", json!(null)).status, 404, "a dry run changes nothing");
     assert_says(&apply(&[]).expect(0).stdout, &["3 changes applied"]);
-    assert_eq!(server.get("/v1/destinations/crm")["concurrency"], 2);
-    assert_eq!(server.get("/v1/credentials/key")["token"], "[redacted]");
+    assert_eq!(server.get("/v1/destinations/crm")["definition"]["concurrency"], 2);
+    assert_eq!(server.get("/v1/credentials/key")["definition"]["token"], "[redacted]");
     // The export was replaced in place: nothing is sent again.
     let run = server.ended(&server.run("news", no_wish()));
     assert_eq!(run["deliveries"], json!({"succeeded": 0, "failed": 0}), "{run:#}");
@@ -54,7 +54,7 @@ fn a_project_that_does_not_fit_together_is_refused_whole_with_every_problem() {
     let refused = server.call("POST", "/v1/apply?dry_run=false", wrong).expect(422).json();
     let paths: Vec<&str> = refused["problems"].as_array().unwrap().iter().filter_map(|problem| problem["path"].as_str()).collect();
     assert!(paths.contains(&"exports.other.model") && paths.contains(&"destinations.crm.concurrency"), "{refused:#}");
-    assert_eq!(server.get("/v1/destinations/crm")["concurrency"], 8);
+    assert_eq!(server.get("/v1/destinations/crm")["definition"]["concurrency"], 8);
 }
 
 #[test]

@@ -44,7 +44,7 @@ fn a_second_start_keeps_its_token_and_what_is_served() {
     let second = Server::start(&stage);
     assert_eq!(second.token, token);
     assert_eq!(second.begun["differs"], true, "{}", second.begun);
-    assert_eq!(second.get("/v1/destinations/crm")["concurrency"], 8);
+    assert_eq!(second.get("/v1/destinations/crm")["definition"]["concurrency"], 8);
 }
 
 #[test]

@@ -1,0 +1,8 @@
+//! Where rows come from besides files: rows that are pushed, and the query of a database that runs for the tests.
+
+mod postgres;
+mod postgres_wrong;
+mod pushed;
+mod pushed_at_random;
+mod server;
+mod shelf;
