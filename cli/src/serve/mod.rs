@@ -35,7 +35,8 @@ use traces::Traces;
 /// Serves until it is told to stop.
 pub async fn serve(global: &Global, args: &ServeArgs) -> Result<u8, Failure> {
     let ranges = site::allowed_ranges(global)?;
-    let file = std::path::absolute(&global.project).map_err(|e| Failure::new(format!("{} cannot be found: {e}", global.project.display())))?;
+    let file =
+        std::path::absolute(&global.project).map_err(|e| Failure::new(format!("{} cannot be found: {e}", global.project.display())))?;
     let folder = file.parent().map(std::path::Path::to_path_buf).unwrap_or_default();
     let path = global.data_dir.clone().unwrap_or_else(|| folder.join(".penstock"));
     let data = DataDir::open(&path)?;

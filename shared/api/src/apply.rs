@@ -63,7 +63,7 @@ pub(crate) static APPLY: Operation = Operation {
     about: "Makes a project file's content what is defined, as `penstock apply` does. All of it is checked together first, and nothing is \
             changed where anything is wrong. Exports that stay keep their snapshots.",
     scope: Some(Scope::Write),
-    parameters: &[&p::APPLY_DRY_RUN, &p::PRUNE],
+    parameters: &[&p::APPLY_DRY_RUN, &p::PRUNE, &p::IDEMPOTENCY_KEY],
     body: Some(Body {
         content: Content::Json(of::<Project>),
         required: true,
@@ -84,6 +84,11 @@ pub(crate) async fn apply<O: Office>(office: Rc<O>, call: Call) -> Result<Answer
         for gone in applied.iter().filter(|applied| applied.kind == "export" && applied.change.as_str() == "delete") {
             if let Ok(export) = engine::model::name::Name::new(&gone.id) {
                 schedule::forget(office.store(), organization, &export, office.now().wall / 1_000_000).await?;
+            }
+        }
+        for gone in applied.iter().filter(|applied| applied.kind == "model" && applied.change.as_str() == "delete") {
+            if let Ok(model) = engine::model::name::Name::new(&gone.id) {
+                engine::push::forget(office.store(), office.objects(), organization, &model, office.now().wall / 1_000_000).await?;
             }
         }
         office.refresh(organization, None).await?;

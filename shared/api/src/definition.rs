@@ -250,7 +250,7 @@ fn of_kind(key: &Key) -> RefOr<Schema> {
         "list of statuses" | "list of statuses, timeout, network" => {
             list(any([plain(text()), plain(ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(100)).maximum(Some(599)))]))
         }
-        "list of columns" => list(plain(text().min_length(Some(1)))),
+        "list of columns" | "list of origins" => list(plain(text().min_length(Some(1)))),
         "object of text" => plain(ObjectBuilder::new().schema_type(Type::Object).additional_properties(Some(Schema::from(text().build())))),
         "object of templates" => {
             let value = any([plain(text()), plain(ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(0)))]);
@@ -276,7 +276,7 @@ const TEXTS: &[&str] = &[
     "cron expression",
     "IANA time zone",
     "name",
-    "Postgres URL",
+    "postgres:// URL or key=value pairs",
     "SQL",
 ];
 

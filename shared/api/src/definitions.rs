@@ -88,7 +88,13 @@ macro_rules! operations {
             scope: Some(Scope::Read),
             kind: Some($kind),
             parameters: &[&p::LIMIT, &p::AFTER],
-            good: &[Good::json(200, concat!("The ", $many, "."), |schemas| document::page_of(of::<$stored>, schemas), "")],
+            good: &[Good {
+                links: &[
+                    Link { name: $got, operation: $got, parameters: &[("id", "$response.body#/items/0/id")] },
+                    Link { name: $putted, operation: $putted, parameters: &[("id", "$response.body#/items/0/id")] },
+                ],
+                ..Good::json(200, concat!("The ", $many, "."), |schemas| document::page_of(of::<$stored>, schemas), "")
+            }],
             ..Operation::new(Verb::Get, concat!("/v1/", $path), $chapter)
         };
 
@@ -267,6 +273,10 @@ pub(crate) async fn delete<O: Office>(office: Rc<O>, call: Call) -> Result<Answe
     let precondition = precondition(&call)?;
     let deleted = catalog.delete(kind, &name, precondition).await?;
     deleted.map_err(|refused| self::refused(refused, kind.as_str(), name.as_str()))?;
+    if kind == Kind::Model {
+        // A model of this name that comes later begins without rows.
+        engine::push::forget(office.store(), office.objects(), organization, &name, office.now().wall / 1_000_000).await?;
+    }
     let destination = (kind == Kind::Destination).then_some(&name);
     office.refresh(organization, destination).await?;
     Ok(Answer::nothing())

@@ -40,7 +40,7 @@ pub(crate) struct Trial {
     export: Option<String>,
     /// Which action; unless given, the first that is on.
     #[schema(required = false)]
-    action: Option<crate::view::Action>,
+    action: Option<crate::view::ActionWord>,
     /// Sample rows under the names that templates use; more than one for an action that sends batches only.
     #[schema(value_type = Vec<Object>, min_items = 1, max_items = 100)]
     rows: Vec<Map<String, Value>>,

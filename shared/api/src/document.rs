@@ -53,7 +53,7 @@ pub fn document() -> OpenApi {
     for status in statuses(&OPERATIONS.iter().flat_map(|operation| operation.codes()).collect::<Vec<_>>()).into_keys() {
         components = components.response(response_name(status), problem(status));
     }
-    let schemas: BTreeMap<String, RefOr<Schema>> = schemas.into_iter().collect();
+    let schemas = each_once(schemas);
     let about = "Sends the rows of models, and only what changed since last time, to any HTTP API, at the rate that the API can take. \
                  Errors are `application/problem+json` (RFC 9457) with a stable `code`. Lists go on with `after`.";
     let info = InfoBuilder::new()
@@ -68,6 +68,16 @@ pub fn document() -> OpenApi {
         .components(Some(components.schemas_from_iter(schemas).build()))
         .tags(Some(tags))
         .build()
+}
+
+/// Schemas by name. Panics where two types have one name: the document's test finds it.
+fn each_once(schemas: Schemas) -> BTreeMap<String, RefOr<Schema>> {
+    let mut named: BTreeMap<String, RefOr<Schema>> = BTreeMap::new();
+    for (name, schema) in schemas {
+        let other = named.insert(name.clone(), schema.clone());
+        assert!(other.is_none_or(|other| other == schema), "two schemas are called `{name}`: give one of them another name");
+    }
+    named
 }
 
 /// The document as it is served and committed.

@@ -20,7 +20,7 @@ mod parameters;
 mod plans;
 mod problem;
 mod process;
-// mod push;
+mod push;
 mod render;
 mod repeat;
 mod routes;

@@ -39,7 +39,7 @@ pub(crate) struct PlannedRequest {
     /// The delivery's id, which is its idempotency key.
     delivery: String,
     /// Its action.
-    action: crate::view::Action,
+    action: crate::view::ActionWord,
     /// How many rows it carries.
     rows: u64,
     /// Their keys.

@@ -87,7 +87,10 @@ async fn model<O: Office>(office: &O, call: &Call) -> Result<Model, Problem> {
     let model = project.models.get(&name).cloned().ok_or_else(|| Problem::missing("model", name.as_str()))?;
     match model.source {
         Source::Push => Ok(model),
-        _ => Err(Problem::new(Code::NotPushed, format!("model `{name}` reads its rows elsewhere: `source: {{type: push}}` takes pushed ones"))),
+        _ => Err(Problem::new(
+            Code::NotPushed,
+            format!("model `{name}` reads its rows elsewhere: `source: {{type: push}}` takes pushed ones"),
+        )),
     }
 }
 
@@ -169,9 +172,11 @@ pub(crate) static PART: Operation = Operation {
 
 pub(crate) async fn part<O: Office>(office: Rc<O>, call: Call) -> Result<Answer, Problem> {
     let (upload, number) = (call.id("upload"), call.id("number"));
-    let number: u32 = number.parse().ok().filter(|number| (1..=push::MOST_PARTS).contains(number)).ok_or_else(|| {
-        Problem::new(Code::NotFound, format!("there is no part `{number}`: parts go from 1 to {}", push::MOST_PARTS))
-    })?;
+    let number: u32 = number
+        .parse()
+        .ok()
+        .filter(|number| (1..=push::MOST_PARTS).contains(number))
+        .ok_or_else(|| Problem::new(Code::NotFound, format!("there is no part `{number}`: parts go from 1 to {}", push::MOST_PARTS)))?;
     let model = model(&*office, &call).await?;
     let now = office.now().wall / 1_000_000;
     let organization = call.organization()?;

@@ -31,7 +31,7 @@ pub(crate) struct Preview {
     export: Option<String>,
     /// Which of its actions; unless given, the first that is on.
     #[schema(required = false)]
-    action: Option<crate::view::Action>,
+    action: Option<crate::view::ActionWord>,
     /// A template of a body, in the place of an export.
     #[schema(required = false, max_length = 65536)]
     template: Option<String>,

@@ -1,7 +1,7 @@
 //! The one table of operations: what there is, and what does it. Router, checks, document and page are all made from it.
 
 use crate::operation::{Operation, Route};
-use crate::{apply, definitions, deliveries, destinations, organization, plans, process, render, runs, tokens};
+use crate::{apply, definitions, deliveries, destinations, organization, plans, process, push, render, runs, tokens};
 
 macro_rules! table {
     ($($operation:path => $serve:path),* $(,)?) => {
@@ -37,11 +37,11 @@ table! {
     definitions::GET_MODEL => definitions::get,
     definitions::PUT_MODEL => definitions::put,
     definitions::DELETE_MODEL => definitions::delete,
-    // push::CHANGES => push::changes,
-    // push::BEGIN => push::begin,
-    // push::PART => push::part,
-    // push::COMMIT => push::commit,
-    // push::ABORT => push::abort,
+    push::CHANGES => push::changes,
+    push::BEGIN => push::begin,
+    push::PART => push::part,
+    push::COMMIT => push::commit,
+    push::ABORT => push::abort,
     definitions::LIST_EXPORTS => definitions::list,
     definitions::GET_EXPORT => definitions::get,
     definitions::PUT_EXPORT => definitions::put,

@@ -336,9 +336,9 @@ pub(crate) enum OutcomeClass {
 
 /// Which action.
 #[derive(ToSchema)]
-#[schema(rename_all = "snake_case")]
+#[schema(as = ActionName, rename_all = "snake_case")]
 #[expect(dead_code, reason = "it is there for its schema; the engine's words are sent, and a test compares them")]
-pub(crate) enum Action {
+pub(crate) enum ActionWord {
     Add,
     Update,
     Remove,
@@ -404,7 +404,7 @@ pub(crate) struct DeliveryView {
     /// Its destination.
     destination: String,
     /// Its action.
-    #[schema(value_type = Action)]
+    #[schema(value_type = ActionWord)]
     action: ActionName,
     /// Where it stands now.
     #[schema(value_type = DeliveryStatus)]

@@ -2,6 +2,7 @@
 
 mod api;
 mod backend;
+mod catalog;
 mod contract;
 mod house;
 mod journey;

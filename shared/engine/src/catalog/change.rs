@@ -262,7 +262,9 @@ pub(super) fn fill(kind: Kind, body: &Value, current: Option<&Value>) -> Filled 
         if body.pointer(&pointer).and_then(Value::as_str) != Some(REDACTED) {
             continue;
         }
-        let stored = current.and_then(|current| current.pointer(&pointer)).filter(|stored| stored.is_string());
+        // Where it could not be opened, what stands there is no secret.
+        let is_secret = |stored: &&Value| stored.as_str().is_some_and(|text| text != REDACTED);
+        let stored = current.and_then(|current| current.pointer(&pointer)).filter(is_secret);
         match (stored, &why_not) {
             (_, Some(why_not)) => filled.problems.push(Problem { path, message: why_not.clone() }),
             (None, None) => {

@@ -394,7 +394,7 @@ pub(super) static SOURCE_POSTGRES: Section = Section {
     about: "`type: postgres`: rows are those of a query, read in one transaction that can only read.",
     keys: &[
         key("type", SOURCE_TYPE, "", "postgres", "The kind of source."),
-        environment(key(
+        secret(key(
             "dsn",
             "postgres:// URL or key=value pairs",
             "",

@@ -129,3 +129,49 @@ fn secrets_of(destination: &Destination, headers: &[(String, Secret)], query: &[
     }
     secrets
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::name::Name;
+    use crate::port::Method;
+    use serde_json::json;
+
+    fn attachments(credential: Option<&str>) -> Attachments {
+        let document = json!({
+            "credentials": {"c": {"type": "bearer", "token": "t0k3n"}, "q": {"type": "api_key", "name": "key", "value": "t0k3n", "in": "query"}},
+            "destinations": {"d": {"base_url": "https://new.example.com/v1", "credential": credential}},
+        });
+        let project = crate::configure::parse(&document).expect("a sound project");
+        Attachments::of(&project.destinations[&Name::new("d").expect("a name")])
+    }
+
+    /// S16: checked once more where secrets are put on a request, since the definition may have changed since it was rendered.
+    #[test]
+    fn secrets_go_on_requests_to_their_own_origin_only() {
+        let to = |url: &str| Rendered { method: Method::Post, url: url::Url::parse(url).expect("a URL"), headers: Vec::new(), body: None };
+        for (url, own) in [
+            ("https://new.example.com/v1/members", true),
+            ("https://new.example.com:443/", true),
+            ("https://old.example.com/v1/members", false),
+            ("http://new.example.com/v1/members", false),
+            ("https://new.example.com:8443/v1/members", false),
+        ] {
+            for credential in ["c", "q"] {
+                match attachments(Some(credential)).attach(to(url)) {
+                    Ok(outgoing) => {
+                        let shown = format!("{} {:?}", outgoing.url, outgoing.headers);
+                        assert!(own && shown.contains("t0k3n"), "{url}");
+                    }
+                    Err(Exchange::Failure { reason, message, maybe_sent }) => {
+                        assert!(!own && reason == FailureReason::Policy && !maybe_sent, "{url}");
+                        assert!(message.contains("https://new.example.com") && !message.contains("t0k3n"), "{message}");
+                    }
+                    Err(other) => panic!("{other:?}"),
+                }
+            }
+            // Where there is no secret there is nothing to guard.
+            assert!(attachments(None).attach(to(url)).is_ok());
+        }
+    }
+}

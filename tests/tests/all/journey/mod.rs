@@ -16,5 +16,6 @@ mod plans;
 pub(crate) mod secrets;
 mod settling;
 pub(crate) mod stage;
+mod tokens;
 mod wrong_input;
 mod wrong_rows;

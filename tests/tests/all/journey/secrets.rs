@@ -1,12 +1,12 @@
 //! Secrets reach the receiver and nothing else: not the data directory, not what any command prints, not a plan file, even when the
 //! receiver sends them back in whatever form.
 
-use super::stage::{People, Stage, crm, files_below, listen, one_by_one, project};
+use super::stage::{People, Stage, assert_holds, crm, files_below, keep, listen, one_by_one, project};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 use std::path::Path;
-use tests::receiver::{Action, Received, Receiver, Reply};
+use tests::receiver::{Action, Always, Received, Receiver, Reply};
 
 /// Characters that JSON, URLs and base64 write differently each, as far as a header takes them.
 const SECRET: &str = r#"Tk+9/qZ="x"\&%zw-s3cr3t?>~Value"#;
@@ -62,7 +62,7 @@ pub(crate) fn written(text: &str) -> Vec<String> {
 }
 
 /// What of a secret must not be found anywhere: its written forms, of base64 without the ends, which hold bits of their neighbours.
-fn forms(secret: &str) -> Vec<String> {
+pub fn forms(secret: &str) -> Vec<String> {
     let mut forms = written(secret);
     let encoded = forms.split_off(forms.len() - 6);
     forms.extend(encoded.iter().map(|text| text.trim_end_matches('=')).map(|text| text[4..text.len() - 2].to_owned()));
@@ -232,6 +232,45 @@ fn an_error_of_the_connection_shows_no_secret() {
     assert_clean(&[SECRET, APP], "test", test.all().as_bytes());
     assert!(test.all().contains("network_error") && test.all().contains(&url), "{test:?}");
     assert_folder_clean(&[SECRET, APP], &stage.path(".penstock"));
+}
+
+/// A run's URLs are those of when it began, the secrets those of now: where the destination has moved in between, the new secrets are not
+/// for the old host (and nothing sends it more of the rows).
+#[test]
+fn a_run_that_is_resumed_after_its_destination_moved_takes_no_secret_to_the_old_host() {
+    let old = listen(|_: &Received| Action::Stall);
+    let (new, held) = keep(Always(Action::status(200)), 0.0, 7);
+    let at = |url: &str| {
+        let mut project = project(url);
+        one_by_one(&mut project);
+        project["credentials"] = json!({"main": {"type": "bearer", "token": "${SECRET}"}});
+        crm(&mut project)["credential"] = json!("main");
+        project
+    };
+    let stage = Stage::new(&at(&old.url())).with_variable("SECRET", "the-first-secret");
+    let people = People::new(20);
+    stage.people(&people);
+    let running = stage.start(&["run", "news", "--json"]);
+    let began = std::time::Instant::now();
+    while old.count() < 8 && began.elapsed().as_secs() < 60 {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    assert!(running.kill(), "the run was to be killed in the middle");
+    let reached = old.requests().len();
+
+    let stage = stage.with_variable("SECRET", SECRET);
+    stage.configure(&at(&new.url()));
+    let (_, result) = stage.run(&[]);
+    assert!(result["resumed"].is_string(), "{result}");
+    assert_eq!(old.requests().len(), reached, "nothing more goes to the old host");
+    let refused = stage.list("attempts", &["--class", "policy_error"]);
+    assert!(!refused.is_empty());
+    let delivery = stage.penstock(&["deliveries", refused[0]["delivery"].as_str().unwrap(), "--json"]).expect(0).json();
+    let error = delivery["attempts"][0]["error"].as_str().unwrap_or_else(|| panic!("no reason: {delivery:#}"));
+    assert!(error.contains("moved") && error.contains(new.url().trim_end_matches('/')), "{error}");
+    stage.run(&[]);
+    assert_holds(&held, &people);
+    assert!(new.requests().iter().all(|request| request.header("authorization") == Some(&format!("Bearer {SECRET}"))));
 }
 
 fn decoded(text: &str) -> String {

@@ -30,7 +30,10 @@ fn schemathesis() -> Option<PathBuf> {
 fn every_answer_is_one_that_the_openapi_document_promises() {
     let Some(schemathesis) = schemathesis() else {
         let why = "SKIPPED: schemathesis is not here; `pip install schemathesis==4.32.5`, or name it with PENSTOCK_SCHEMATHESIS";
-        assert!(std::env::var_os("PENSTOCK_STRICT").is_none_or(|strict| strict != "1"), "{why}, and PENSTOCK_STRICT=1 lets nothing be skipped");
+        assert!(
+            std::env::var_os("PENSTOCK_STRICT").is_none_or(|strict| strict != "1"),
+            "{why}, and PENSTOCK_STRICT=1 lets nothing be skipped"
+        );
         eprintln!("{why}");
         return;
     };

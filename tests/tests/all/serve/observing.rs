@@ -69,6 +69,7 @@ fn where_a_collector_is_named_a_run_is_a_trace_with_a_span_for_each_attempt() {
     let bytes: Vec<u8> = sent.iter().flat_map(|got| got.body.to_vec()).collect();
     let text = String::from_utf8_lossy(&bytes);
     assert_says(&text, &["attempt", "server_error", "penstock.delivery", &id, "service.name", "penstock"]);
-    // Two attempts and the run name it.
-    assert_eq!(text.matches(&id).count() - text.matches("dlv_").count(), 3, "{text}");
+    let attempts = text.matches("penstock.attempt").count() - text.matches("penstock.attempts").count();
+    assert_eq!(attempts, 2, "{text}");
+    assert!(text.contains("penstock.status"), "the run is a span, too: {text}");
 }

@@ -74,7 +74,7 @@ fn nothing_that_a_server_keeps_secret_is_found_in_its_data_its_lines_or_its_answ
     }
     assert_eq!(details, 6);
     let made = call("POST", "/v1/tokens", json!({"name": "another", "scopes": ["read"]})).expect(201).json();
-    let made = made["token"].as_str().expect("it is shown once").to_string();
+    let made = made["text"].as_str().expect("it is shown once").to_string();
     let shown_once = answers.pop().expect("the call was noted");
     assert!(String::from_utf8_lossy(&shown_once.1).contains(&made));
     let mut call = |method: &str, path: &str| answers.push((path.to_string(), server.call(method, path, Value::Null).body.to_vec()));

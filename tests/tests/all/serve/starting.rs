@@ -53,7 +53,7 @@ fn while_it_serves_no_other_process_delivers_from_its_data_directory() {
     let stage = Stage::new(&project(&receiver.url()));
     stage.people(&People::new(3));
     let server = Server::start(&stage);
-    assert_says(&stage.penstock(&["run", "news"]).expect(1).all(), &["delivers from this data directory", "serve"]);
+    assert_says(&stage.penstock(&["run", "news"]).expect(1).all(), &["penstock serve", "has delivered from this data directory"]);
     // Looking does not need the lock.
     stage.penstock(&["runs"]).expect(0);
     assert_eq!(server.call("GET", "/healthz", json!(null)).status, 200);
