@@ -9,8 +9,8 @@ use crate::run::{Runner, exit_status};
 use crate::site::{self, Site};
 use crate::summary::{self, quantity};
 use engine::deliver::order::parse_delivery_id;
-use engine::lookback::{DeliveryStatus, Filter, PageOf};
-use engine::plan::block;
+use engine::lookback::PageOf;
+use engine::plan::layout;
 use engine::port::{Clock, Objects};
 use engine::run::redeliver::{Refused, again};
 use serde_json::json;
@@ -34,7 +34,7 @@ pub async fn redeliver(global: &Global, args: &LookArgs, yes: bool) -> Result<u8
         }
         None if filtered => {
             let look = look::lookback(&site);
-            for filter in unsuccessful(look::filter(&site, args)?) {
+            for filter in look::filter(&site, args)?.to_send_again() {
                 let mut after = None;
                 loop {
                     let PageOf { items, next } = look.deliveries(&filter, after.as_deref(), PAGE).await?;
@@ -67,7 +67,7 @@ pub async fn redeliver(global: &Global, args: &LookArgs, yes: bool) -> Result<u8
         let run = look.run(&id).await?.ok_or_else(|| Failure::usage(format!("there is no run `{id}`")))?;
         let path = site.objects.local(&run.object).await?;
         let mut file = std::fs::File::open(path).map_err(|e| Failure::new(format!("the plan of {id} cannot be opened: {e}")))?;
-        let directory = block::read_directory(&mut file).map_err(Failure::new)?;
+        let directory = layout::read_directory(&mut file).map_err(Failure::new)?;
         let known = |place: &&(u32, u32)| directory.parcels.get(place.0 as usize).is_some_and(|parcel| place.1 < parcel.deliveries);
         let places: Vec<(u32, u32)> = places.iter().filter(known).copied().collect();
         if places.is_empty() {
@@ -97,13 +97,4 @@ pub async fn redeliver(global: &Global, args: &LookArgs, yes: bool) -> Result<u8
         status = status.max(exit_status(run));
     }
     Ok(status)
-}
-
-/// The filter for each status that asks for another try, unless a status was named.
-fn unsuccessful(filter: Filter) -> Vec<Filter> {
-    const STATUSES: [DeliveryStatus; 3] = [DeliveryStatus::Failed, DeliveryStatus::Exhausted, DeliveryStatus::Canceled];
-    match filter.status {
-        Some(_) => vec![filter],
-        None => STATUSES.into_iter().map(|status| Filter { status: Some(status), ..filter.clone() }).collect(),
-    }
 }

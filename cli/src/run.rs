@@ -65,6 +65,10 @@ pub async fn run(global: &Global, args: &RunArgs) -> Result<u8, Failure> {
         summary::print(global, &site, run, before, look::first_error(&site, run).await?.as_deref());
         status = worse(status, exit_status(run));
     }
+    if let Err(error) = site.forget_old().await {
+        // What was asked for is done; the next run tries again.
+        progress.say(&format!("what is no longer kept could not be deleted: {}", error.message));
+    }
     Ok(status)
 }
 
@@ -230,15 +234,7 @@ impl Runner<'_> {
         let destination = &self.site.loaded.project.destinations[&lane.destination];
         let mut chance = Chance::new();
         let owner = chance::fresh_name("own", clock.now().wall);
-        let job = Job {
-            lane: &lane,
-            destination,
-            owner: &owner,
-            predecessor: Predecessor::Dead,
-            ends_when_dead: true,
-            retention_seconds: self.site.retention_seconds(),
-            canary: None,
-        };
+        let job = Job { lane: &lane, destination, owner: &owner, predecessor: Predecessor::Dead, ends_when_dead: true, canary: None };
         let transport = &site::transport(self.global, destination)?;
         let ports = Ports { store, objects, transport, clock };
         let stop = stop_when(self.interrupt.clone().asked());

@@ -11,6 +11,7 @@ use engine::model::destination::Destination;
 use engine::model::export::Export;
 use engine::model::name::Name;
 use engine::model::source::{FileFormat, Model, Source};
+use engine::run::retention::{self, Swept};
 use ipnet::IpNet;
 use rows::{FieldMapping, FileSource, Format, PostgresSource};
 use std::path::PathBuf;
@@ -74,9 +75,16 @@ impl Site {
         lane(self.organization(), destination)
     }
 
-    /// How long attempts are kept, seconds.
-    pub fn retention_seconds(&self) -> u64 {
-        u64::from(self.loaded.project.organization.retention_days) * 24 * 3600
+    /// Deletes a piece of what is no longer kept. Who delivers calls it, so that nothing piles up where nobody serves.
+    pub async fn forget_old(&self) -> Result<(), Failure> {
+        const PIECE: u64 = 20_000;
+        let kept_seconds = u64::from(self.loaded.project.organization.retention_days) * 24 * 3600;
+        let now = self.clock.seconds();
+        let swept = retention::sweep(&self.store, &self.objects, self.organization(), kept_seconds, now, PIECE).await?;
+        if swept != Swept::default() {
+            self.store.scrub().await?;
+        }
+        Ok(())
     }
 
     /// A folder for files that vanish with the process.

@@ -2,6 +2,7 @@
 
 pub mod client;
 pub mod contract;
+pub mod history;
 pub mod memory;
 pub mod office;
 pub mod receiver;

@@ -15,11 +15,13 @@ use engine::model::destination::Destination;
 use engine::model::name::Name;
 use engine::model::project::Project;
 use engine::model::source::{Model, Source};
-use engine::port::Clock;
+use engine::port::{Clock, PortError};
 use engine::run::document::Run;
+use engine::run::retention;
 use ipnet::IpNet;
+use std::collections::HashMap;
 use std::path::{Component, Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use transport::{AddressPolicy, HttpTransport, TransportOptions};
 
 /// A path without `.` and `..`, as far as its words tell.
@@ -59,6 +61,8 @@ pub struct House {
     pub metrics: Arc<Metrics>,
     /// Where spans go, if anywhere.
     pub traces: Option<Arc<Traces>>,
+    /// Definitions as they were when they had changed so often.
+    pub projects: Mutex<HashMap<Name, (u64, Arc<Project>)>>,
     /// Who plans and finishes.
     pub planner: Arc<Planner>,
     /// Who delivers.
@@ -71,10 +75,21 @@ impl House {
         Catalog { store: &self.store, secrets: &self.secrets, organization, now: self.clock.now().wall }
     }
 
-    /// The definitions of an organization, as types, with their secrets.
-    pub async fn project(&self, organization: &Name) -> Result<Project, String> {
-        match self.catalog(organization).project().await.map_err(|e| e.to_string())? {
-            Ok(project) => Ok(project),
+    /// The definitions of an organization, as types, with their secrets; read anew only when they have changed.
+    pub async fn project(&self, organization: &Name) -> Result<Arc<Project>, String> {
+        let catalog = self.catalog(organization);
+        let changes = catalog.changes().await.map_err(|e| e.to_string())?;
+        let known = self.projects.lock().unwrap_or_else(PoisonError::into_inner).get(organization).cloned();
+        if let Some((_, project)) = known.filter(|(of, _)| *of == changes) {
+            return Ok(project);
+        }
+        match catalog.project().await.map_err(|e| e.to_string())? {
+            Ok(project) => {
+                let project = Arc::new(project);
+                let mut projects = self.projects.lock().unwrap_or_else(PoisonError::into_inner);
+                projects.insert(organization.clone(), (changes, Arc::clone(&project)));
+                Ok(project)
+            }
             Err(problems) => {
                 let first = problems.first().map(|problem| format!("{}: {}", problem.path, problem.message)).unwrap_or_default();
                 Err(format!("the definitions of {organization} do not fit together ({} problems): {first}", problems.len()))
@@ -84,12 +99,14 @@ impl House {
 
     /// The destination of a lane as it is now.
     pub async fn destination(&self, lane: &LaneName) -> Result<Option<Destination>, String> {
-        Ok(self.project(&lane.organization).await?.destinations.remove(&lane.destination))
+        Ok(self.project(&lane.organization).await?.destinations.get(&lane.destination).cloned())
     }
 
-    /// How long an organization's attempts are kept.
+    /// How long an organization's runs are kept.
     pub async fn retention_seconds(&self, organization: &Name) -> Result<u64, String> {
-        Ok(u64::from(self.project(organization).await?.organization.retention_days) * 24 * 3600)
+        let settings = self.catalog(organization).organization().await.map_err(|e| e.to_string())?;
+        let days = settings.body["retention_days"].as_u64();
+        days.map(|days| days * 24 * 3600).ok_or_else(|| format!("the settings of {organization} do not say how long runs are kept"))
     }
 
     /// Where plans are made.
@@ -131,7 +148,26 @@ impl House {
 
     /// Deletes what is older than it may be.
     pub async fn forget_old(&self) -> Result<(), String> {
-        self.store.purge_expired(self.clock.seconds()).await.map(drop).map_err(|e| e.to_string())
+        let text = |error: PortError| error.to_string();
+        let now = self.clock.seconds();
+        let mut deleted = self.store.purge_expired(now).await.map_err(text)?;
+        for organization in retention::organizations(&self.store, now).await.map_err(text)? {
+            let retention_seconds = self.retention_seconds(&organization).await?;
+            // One piece after the other, so that deliveries get their turns at the store.
+            loop {
+                let swept = retention::sweep(&self.store, &self.objects, &organization, retention_seconds, now, 1000);
+                let swept = swept.await.map_err(text)?;
+                deleted += swept.documents + swept.objects;
+                if !swept.more {
+                    break;
+                }
+            }
+        }
+        if deleted > 0 {
+            // Readers may be in the way; the next round tries again.
+            self.store.scrub().await.map_err(text)?;
+        }
+        Ok(())
     }
 
     /// A run has ended.

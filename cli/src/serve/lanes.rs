@@ -196,7 +196,6 @@ impl Lane {
         let transport = self.transport(&destination)?;
         let watch = house.watch(&name);
         let owner = chance::fresh_name("own", house.clock.now().wall);
-        let retention_seconds = house.retention_seconds(&name.organization).await?;
         let job = Job {
             lane: &name,
             destination: &destination,
@@ -204,7 +203,6 @@ impl Lane {
             // The lock on the data directory proves that nobody else works on it.
             predecessor: Predecessor::Dead,
             ends_when_dead: false,
-            retention_seconds,
             canary: None,
         };
         let ports = Ports { store: &house.store, objects: &house.objects, transport: &transport, clock: &house.clock };

@@ -28,7 +28,7 @@ use metrics::Metrics;
 use office::ServeOffice;
 use planner::Planner;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use tokio::sync::watch as flag;
 use traces::Traces;
 
@@ -56,6 +56,7 @@ pub async fn serve(global: &Global, args: &ServeArgs) -> Result<u8, Failure> {
         log: Arc::new(Log::start(args.log)),
         metrics: Arc::new(Metrics::new()),
         traces: Traces::from_environment().map_err(Failure::usage)?.map(Arc::new),
+        projects: Mutex::default(),
         planner: Arc::new(Planner::new()),
         lanes,
     });

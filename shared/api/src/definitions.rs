@@ -78,8 +78,21 @@ const ETAG: &[(&str, &str)] = &[("ETag", "The revision in quotes: give it as `If
 const ABOUT_PUT: &str = "Creates it, or replaces it whole. Every problem is reported, also those that the change would make elsewhere. \
                          `[redacted]` in the place of a secret keeps the one that is stored. Putting what is there already changes nothing.";
 
+/// A stored definition as an answer shows it.
+macro_rules! example {
+    ($name:literal, $shown:literal) => {
+        concat!(
+            r#"{"id": ""#,
+            $name,
+            r#"", "revision": 12, "created_at": "2026-01-01T08:00:00.000Z", "updated_at": "2026-01-02T08:00:00.000Z", "definition": "#,
+            $shown,
+            "}"
+        )
+    };
+}
+
 macro_rules! operations {
-    ($kind:expr, $chapter:expr, $one:literal, $many:literal, $path:literal, $schema:ty, $stored:ty, $id:expr, $example:literal,
+    ($kind:expr, $chapter:expr, $one:literal, $the:literal, $many:literal, $path:literal, $schema:ty, $stored:ty, $id:expr, $example:literal, $name:literal, $shown:literal,
      $list:ident $get:ident $put:ident $delete:ident, $listed:literal $got:literal $putted:literal $deleted:literal) => {
         pub(crate) static $list: Operation = Operation {
             id: $listed,
@@ -93,34 +106,34 @@ macro_rules! operations {
                     Link { name: $got, operation: $got, parameters: &[("id", "$response.body#/items/0/id")] },
                     Link { name: $putted, operation: $putted, parameters: &[("id", "$response.body#/items/0/id")] },
                 ],
-                ..Good::json(200, concat!("The ", $many, "."), |schemas| document::page_of(of::<$stored>, schemas), "")
+                ..Good::json(
+                    200,
+                    concat!("The ", $many, "."),
+                    |schemas| document::page_of(of::<$stored>, schemas),
+                    concat!(r#"{"items": ["#, example!($name, $shown), r#"], "next": null}"#),
+                )
             }],
             ..Operation::new(Verb::Get, concat!("/v1/", $path), $chapter)
         };
 
         pub(crate) static $get: Operation = Operation {
             id: $got,
-            summary: concat!("Read a ", $one),
+            summary: concat!("Read ", $one),
             scope: Some(Scope::Read),
             kind: Some($kind),
             parameters: &[$id],
-            good: &[Good { headers: ETAG, ..Good::json(200, concat!("The ", $one, "."), of::<$stored>, "") }],
+            good: &[Good { headers: ETAG, ..Good::json(200, $the, of::<$stored>, example!($name, $shown)) }],
             ..Operation::new(Verb::Get, concat!("/v1/", $path, "/{id}"), $chapter)
         };
 
         pub(crate) static $put: Operation = Operation {
             id: $putted,
-            summary: concat!("Create or replace a ", $one),
+            summary: concat!("Create or replace ", $one),
             about: ABOUT_PUT,
             scope: Some(Scope::Write),
             kind: Some($kind),
             parameters: &[$id, &p::IF_MATCH, &p::IF_NONE_MATCH],
-            body: Some(Body {
-                content: Content::Json(of::<$schema>),
-                required: true,
-                about: concat!("The ", $one, "."),
-                example: $example,
-            }),
+            body: Some(Body { content: Content::Json(of::<$schema>), required: true, about: $the, example: $example }),
             good: &[
                 Good {
                     headers: ETAG,
@@ -128,7 +141,7 @@ macro_rules! operations {
                         Link { name: $got, operation: $got, parameters: &[("id", "$response.body#/id")] },
                         Link { name: $deleted, operation: $deleted, parameters: &[("id", "$response.body#/id")] },
                     ],
-                    ..Good::json(200, "It was replaced, or was the same already.", of::<$stored>, "")
+                    ..Good::json(200, "It was replaced, or was the same already.", of::<$stored>, example!($name, $shown))
                 },
                 Good {
                     headers: ETAG,
@@ -137,7 +150,7 @@ macro_rules! operations {
                         Link { name: $putted, operation: $putted, parameters: &[("id", "$response.body#/id")] },
                         Link { name: $deleted, operation: $deleted, parameters: &[("id", "$response.body#/id")] },
                     ],
-                    ..Good::json(201, "It was created.", of::<$stored>, "")
+                    ..Good::json(201, "It was created.", of::<$stored>, example!($name, $shown))
                 },
             ],
             ..Operation::new(Verb::Put, concat!("/v1/", $path, "/{id}"), $chapter)
@@ -145,7 +158,7 @@ macro_rules! operations {
 
         pub(crate) static $delete: Operation = Operation {
             id: $deleted,
-            summary: concat!("Delete a ", $one),
+            summary: concat!("Delete ", $one),
             about: "Refused while something refers to it.",
             scope: Some(Scope::Write),
             kind: Some($kind),
@@ -158,27 +171,30 @@ macro_rules! operations {
 }
 
 operations!(
-    Kind::Credential, Chapter::Credentials, "credential", "credentials", "credentials", definition::Credential, StoredCredential, &p::CREDENTIAL,
-    r#"{"type": "bearer", "token": "eyJhbGciOi"}"#,
+    Kind::Credential, Chapter::Credentials, "a credential", "The credential.", "credentials", "credentials", definition::Credential, StoredCredential, &p::CREDENTIAL,
+    r#"{"type": "bearer", "token": "eyJhbGciOi"}"#, "crm", r#"{"type": "bearer", "token": "[redacted]"}"#,
     LIST_CREDENTIALS GET_CREDENTIAL PUT_CREDENTIAL DELETE_CREDENTIAL,
     "listCredentials" "getCredential" "putCredential" "deleteCredential"
 );
 operations!(
-    Kind::Destination, Chapter::Destinations, "destination", "destinations", "destinations", definition::Destination, StoredDestination,
+    Kind::Destination, Chapter::Destinations, "a destination", "The destination.", "destinations", "destinations", definition::Destination, StoredDestination,
     &p::DESTINATION,
     r#"{"base_url": "https://api.example.com", "rate_limit": {"requests": 3600, "per": "hour"}, "actions": {"add": {"url": "/members", "body": "{\"id\": \"{{user.id}}\"}"}}}"#,
+    "crm", r#"{"base_url": "https://api.example.com", "rate_limit": {"requests": 3600, "per": "hour"}, "actions": {"add": {"url": "/members", "body": "{\"id\": \"{{user.id}}\"}"}}}"#,
     LIST_DESTINATIONS GET_DESTINATION PUT_DESTINATION DELETE_DESTINATION,
     "listDestinations" "getDestination" "putDestination" "deleteDestination"
 );
 operations!(
-    Kind::Model, Chapter::Models, "model", "models", "models", definition::Model, StoredModel, &p::MODEL,
+    Kind::Model, Chapter::Models, "a model", "The model.", "models", "models", definition::Model, StoredModel, &p::MODEL,
     r#"{"name": "Newsletter", "primary_key": ["id"], "source": {"type": "push"}}"#,
+    "newsletter", r#"{"name": "Newsletter", "primary_key": ["id"], "source": {"type": "push"}}"#,
     LIST_MODELS GET_MODEL PUT_MODEL DELETE_MODEL,
     "listModels" "getModel" "putModel" "deleteModel"
 );
 operations!(
-    Kind::Export, Chapter::Exports, "export", "exports", "exports", definition::Export, StoredExport, &p::EXPORT,
+    Kind::Export, Chapter::Exports, "an export", "The export.", "exports", "exports", definition::Export, StoredExport, &p::EXPORT,
     r#"{"model": "newsletter", "destination": "crm", "fields": [{"from": "id"}, {"from": "email_address", "to": "email"}], "schedule": {"every": "1h"}}"#,
+    "newsletter", r#"{"model": "newsletter", "destination": "crm", "fields": [{"from": "id"}, {"from": "email_address", "to": "email"}], "schedule": {"every": "1h"}}"#,
     LIST_EXPORTS GET_EXPORT PUT_EXPORT DELETE_EXPORT,
     "listExports" "getExport" "putExport" "deleteExport"
 );

@@ -4,6 +4,7 @@ use crate::answer::Answer;
 use crate::call::Call;
 use crate::definitions::{Page, lane};
 use crate::document;
+use crate::example;
 use crate::office::Office;
 use crate::operation::{Chapter, Good, Link, Operation, Parameter, Verb, of};
 use crate::parameters as p;
@@ -66,7 +67,12 @@ pub(crate) static LIST: Operation = Operation {
             Link { name: "getDelivery", operation: "getDelivery", parameters: &[("id", "$response.body#/items/0/id")] },
             Link { name: "redeliver", operation: "redeliverOne", parameters: &[("id", "$response.body#/items/0/id")] },
         ],
-        ..Good::json(200, "The deliveries, without requests and responses.", |schemas| document::page_of(of::<DeliveryView>, schemas), "")
+        ..Good::json(
+            200,
+            "The deliveries, without requests and responses.",
+            |schemas| document::page_of(of::<DeliveryView>, schemas),
+            example::DELIVERIES,
+        )
     }],
     ..Operation::new(Verb::Get, "/v1/deliveries", Chapter::Deliveries)
 };
@@ -85,7 +91,7 @@ pub(crate) static GET: Operation = Operation {
     about: "With the request as rendered and every attempt with its response; secrets are redacted.",
     scope: Some(Scope::Read),
     parameters: &[&p::DELIVERY],
-    good: &[Good::json(200, "The delivery.", of::<DeliveryView>, "")],
+    good: &[Good::json(200, "The delivery.", of::<DeliveryView>, example::DELIVERY)],
     ..Operation::new(Verb::Get, "/v1/deliveries/{id}", Chapter::Deliveries)
 };
 
@@ -128,7 +134,7 @@ pub(crate) static REDELIVER_ONE: Operation = Operation {
             planned.",
     scope: Some(Scope::Send),
     parameters: &[&p::DELIVERY, &p::IDEMPOTENCY_KEY],
-    good: &[Good::json(202, "It is sent as soon as the destination's limit allows.", of::<Redelivery>, "")],
+    good: &[Good::json(202, "It is sent as soon as the destination's limit allows.", of::<Redelivery>, example::REDELIVERY)],
     codes: &[Code::LaterRun, Code::RunNotFinished],
     ..Operation::new(Verb::Post, "/v1/deliveries/{id}/redeliver", Chapter::Deliveries)
 };
@@ -202,7 +208,7 @@ pub(crate) static REDELIVER: Operation = Operation {
             of::<Redelivery>,
             r#"{"deliveries": 12, "sent": false, "runs": ["run_06c1m2k3n4p5q6r7"], "refused": []}"#,
         ),
-        Good::json(202, "They are sent as soon as the destinations' limits allow.", of::<Redelivery>, ""),
+        Good::json(202, "They are sent as soon as the destinations' limits allow.", of::<Redelivery>, example::REDELIVERY),
     ],
     ..Operation::new(Verb::Post, "/v1/deliveries/redeliver", Chapter::Deliveries)
 };
@@ -242,24 +248,25 @@ async fn wanted<O: Office>(office: &O, call: &Call, filter: &Filter) -> Result<(
     let paused = pause::list(office.store(), call.organization()?, office.now().wall / 1_000_000).await?;
     let look = lookback(office, call, &paused)?;
     let mut wanted: BTreeMap<String, Places> = BTreeMap::new();
-    let (mut count, mut after) = (0, None);
-    loop {
-        let page = look.deliveries(filter, after.as_deref(), PAGE).await.map_err(looked)?;
-        for delivery in page.items {
-            let failed = matches!(delivery.status, DeliveryStatus::Failed | DeliveryStatus::Exhausted | DeliveryStatus::Canceled);
-            if let (true, Some((run, parcel, index))) = (failed || filter.status.is_some(), parse_delivery_id(&delivery.id)) {
+    let mut count = 0;
+    for filter in filter.to_send_again() {
+        let mut after = None;
+        loop {
+            let page = look.deliveries(&filter, after.as_deref(), PAGE).await.map_err(looked)?;
+            for (run, parcel, index) in page.items.iter().filter_map(|delivery| parse_delivery_id(&delivery.id)) {
                 wanted.entry(run).or_default().push((parcel, index));
                 count += 1;
             }
-        }
-        if count > MOST_AGAIN {
-            let message = format!("more than {MOST_AGAIN} deliveries: narrow the filters, by `run` or by `since` and `until`");
-            let problems = vec![Found { path: "run".to_string(), message: message.clone() }];
-            return Err(Problem::listed(Code::InvalidParameter, message, problems));
-        }
-        match page.next {
-            Some(next) => after = Some(next),
-            None => return Ok((wanted, count)),
+            if count > MOST_AGAIN {
+                let message = format!("more than {MOST_AGAIN} deliveries: narrow the filters, by `run` or by `since` and `until`");
+                let problems = vec![Found { path: "run".to_string(), message: message.clone() }];
+                return Err(Problem::listed(Code::InvalidParameter, message, problems));
+            }
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
         }
     }
+    Ok((wanted, count))
 }

@@ -3,6 +3,7 @@
 use crate::answer::Answer;
 use crate::call::Call;
 use crate::definitions::{self, StoredDestination, catalog, lane};
+use crate::example;
 use crate::members::Members;
 use crate::office::{Office, Probed};
 use crate::operation::{Body, Chapter, Content, Good, Operation, Verb, of};
@@ -75,7 +76,7 @@ pub(crate) static TEST: Operation = Operation {
         about: "What to test with.",
         example: r#"{"export": "newsletter", "action": "add", "rows": [{"id": 1, "email": "ada@example.com"}]}"#,
     }),
-    good: &[Good::json(200, "The request and what came back, success or not.", of::<Tested>, "")],
+    good: &[Good::json(200, "The request and what came back, success or not.", of::<Tested>, example::TESTED)],
     codes: &[Code::LaneBusy],
     ..Operation::new(Verb::Post, "/v1/destinations/{id}/test", Chapter::Destinations)
 };

@@ -11,6 +11,7 @@ mod deliveries;
 mod desk;
 mod destinations;
 mod document;
+mod example;
 mod members;
 mod office;
 mod operation;

@@ -4,6 +4,7 @@ use crate::answer::Answer;
 use crate::call::Call;
 use crate::definition;
 use crate::definitions::{catalog, precondition, refused};
+use crate::example;
 use crate::office::Office;
 use crate::operation::{Body, Chapter, Content, Good, Operation, Verb, of};
 use crate::parameters as p;
@@ -48,7 +49,7 @@ pub(crate) static GET: Operation = Operation {
     id: "getOrganization",
     summary: "Read the organization",
     scope: Some(Scope::Read),
-    good: &[Good { headers: ETAG, ..Good::json(200, "The organization.", of::<Organization>, "") }],
+    good: &[Good { headers: ETAG, ..Good::json(200, "The organization.", of::<Organization>, example::ORGANIZATION) }],
     ..Operation::new(Verb::Get, "/v1/organization", Chapter::Organization)
 };
 
@@ -67,7 +68,7 @@ pub(crate) static PUT: Operation = Operation {
         about: "Its settings, whole.",
         example: r#"{"name": "Acme", "retention_days": 30}"#,
     }),
-    good: &[Good { headers: ETAG, ..Good::json(200, "The organization.", of::<Organization>, "") }],
+    good: &[Good { headers: ETAG, ..Good::json(200, "The organization.", of::<Organization>, example::ORGANIZATION) }],
     ..Operation::new(Verb::Put, "/v1/organization", Chapter::Organization)
 };
 

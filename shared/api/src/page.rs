@@ -2,8 +2,9 @@
 //! the document does not say, but for how calls are made in general.
 
 use crate::document::document;
-use crate::operation::Chapter;
+use crate::operation::{Chapter, Verb};
 use crate::problem::CODES;
+use crate::routes::OPERATIONS;
 use serde_json::Value;
 use std::fmt::Write;
 
@@ -37,7 +38,7 @@ pub(crate) fn page() -> String {
     html.push_str(STYLE);
     html.push_str("</style>\n</head>\n<body>\n");
     navigation(&mut html, &document);
-    let about = escape(text(&document["info"]["description"]));
+    let about = inline(text(&document["info"]["description"]));
     let _ = write!(html, "<main>\n<h1>Penstock API</h1>\n<p>{about}</p>\n{INTRODUCTION}");
     for (_, title, about) in Chapter::ALL {
         let _ = write!(html, "<h2 id=\"{}\">{title}</h2>\n<p>{}</p>\n", anchor(title), inline(about));
@@ -51,14 +52,19 @@ pub(crate) fn page() -> String {
     html
 }
 
-/// The operations of a chapter: path, method, description.
-fn operations<'a>(document: &'a Value, chapter: &str) -> Vec<(&'a str, &'a str, &'a Value)> {
-    let paths = document["paths"].as_object().into_iter().flatten();
-    let all = paths.flat_map(|(path, item)| {
-        let methods = ["get", "put", "post", "delete"];
-        methods.into_iter().filter_map(move |method| Some((path.as_str(), method, item.get(method)?)))
+/// The operations of a chapter, in the order of the table: path, method, description.
+fn operations<'a>(document: &'a Value, chapter: &str) -> Vec<(&'static str, &'static str, &'a Value)> {
+    let of_chapter = OPERATIONS.iter().filter(|operation| operation.chapter.title() == chapter);
+    let described = of_chapter.map(|operation| {
+        let verb = match operation.verb {
+            Verb::Get => "get",
+            Verb::Put => "put",
+            Verb::Post => "post",
+            Verb::Delete => "delete",
+        };
+        (operation.path, verb, &document["paths"][operation.path][verb])
     });
-    all.filter(|(.., operation)| operation["tags"][0] == chapter).collect()
+    described.collect()
 }
 
 fn navigation(html: &mut String, document: &Value) {
@@ -97,11 +103,16 @@ fn operation(html: &mut String, path: &str, verb: &str, operation: &Value) {
         let _ = write!(html, "<h4>Body{must}</h4>\n<p>{}", inline(text(&body["description"])));
         contents(html, &body["content"]);
     }
+    let answers = || operation["responses"].as_object().into_iter().flatten();
     html.push_str("<h4>Answers</h4>\n<table>\n");
-    for (status, answer) in operation["responses"].as_object().into_iter().flatten() {
-        answer_row(html, status, answer);
+    answers().filter(|(_, answer)| answer.get("$ref").is_none()).for_each(|(status, answer)| answer_row(html, status, answer));
+    html.push_str("</table>\n<h4>Problems</h4>\n<p class=\"problems\">");
+    for (status, answer) in answers().filter(|(_, answer)| answer.get("$ref").is_some()) {
+        for code in text(&answer["description"]).split(", ").filter(|code| !code.is_empty()) {
+            let _ = write!(html, "<span><b>{}</b> <a href=\"#{1}\">{1}</a></span> ", escape(status), escape(code));
+        }
     }
-    html.push_str("</table>\n</article>\n");
+    html.push_str("</p>\n</article>\n");
 }
 
 fn parameters(html: &mut String, parameters: &Value) {
@@ -111,15 +122,23 @@ fn parameters(html: &mut String, parameters: &Value) {
         let must = if parameter["required"] == true && parameter["in"] != "path" { " <span class=\"must\">needed</span>" } else { "" };
         let _ = writeln!(
             html,
-            "<tr><td><code>{}</code>{must}</td><td class=\"type\">{}</td><td>{} {}<br>as in <code>{}</code></td></tr>",
+            "<tr><td><code>{}</code>{must}</td><td class=\"type\">{}</td><td>{} As in <code>{}</code>{}</td></tr>",
             escape(text(&parameter["name"])),
             escape(text(&parameter["in"])),
             inline(text(&parameter["description"])),
-            kind(&parameter["schema"]),
             escape(&plain(&parameter["example"])),
+            choice(&parameter["schema"]),
         );
     }
     html.push_str("</table>\n");
+}
+
+/// What a parameter may be, where its example does not say it.
+fn choice(schema: &Value) -> String {
+    match schema.get("enum").is_some() || schema.get("maximum").is_some() {
+        true => format!("; {}", kind(schema)),
+        false => String::new(),
+    }
 }
 
 /// What stands in a body: its schema, then an example.
@@ -138,18 +157,11 @@ fn contents(html: &mut String, content: &Value) {
 }
 
 fn answer_row(html: &mut String, status: &str, answer: &Value) {
-    let _ = write!(html, "<tr><td><code>{}</code></td><td>", escape(status));
-    if answer.get("$ref").is_some() {
-        let codes = text(&answer["description"]).split(", ").filter(|code| !code.is_empty());
-        let codes: Vec<String> = codes.map(|code| format!("<a href=\"#{code}\"><code>{code}</code></a>", code = escape(code))).collect();
-        html.push_str(&codes.join(" "));
-    } else {
-        html.push_str(&inline(text(&answer["description"])));
-        contents(html, &answer["content"]);
-        for (name, header) in answer["headers"].as_object().into_iter().flatten() {
-            let _ = write!(html, "<br>Header <code>{}</code>: {}", escape(name), inline(text(&header["description"])));
-        }
+    let _ = write!(html, "<tr><td><code>{}</code></td><td>{}", escape(status), inline(text(&answer["description"])));
+    for (name, header) in answer["headers"].as_object().into_iter().flatten() {
+        let _ = write!(html, " Header <code>{}</code>: {}", escape(name), inline(text(&header["description"])));
     }
+    contents(html, &answer["content"]);
     html.push_str("</td></tr>\n");
 }
 

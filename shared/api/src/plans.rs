@@ -3,6 +3,7 @@
 use crate::answer::{Answer, Content as Answered};
 use crate::call::Call;
 use crate::definitions::catalog;
+use crate::example;
 use crate::members::Members;
 use crate::office::Office;
 use crate::operation::{Body, Chapter, Content, Good, Link, Operation, Verb, of};
@@ -62,7 +63,7 @@ pub(crate) static MAKE: Operation = Operation {
     scope: Some(Scope::Send),
     parameters: &[&p::EXPORT, &p::IDEMPOTENCY_KEY],
     body: Some(Body { content: Content::Json(of::<NewPlan>), required: false, about: "How it is to be made.", example: "{}" }),
-    good: &[Good { headers: &[("Location", "The plan.")], links: OF_PLAN, ..Good::json(202, "The plan.", of::<PlanView>, "") }],
+    good: &[Good { headers: &[("Location", "The plan.")], links: OF_PLAN, ..Good::json(202, "The plan.", of::<PlanView>, example::PLAN) }],
     codes: &[Code::ExportBusy, Code::RunEnded, Code::LaterRun],
     ..Operation::new(Verb::Post, "/v1/exports/{id}/plan", Chapter::Plans)
 };
@@ -87,7 +88,7 @@ pub(crate) static GET: Operation = Operation {
     about: "Every run has one: its id with `plan_` in the place of `run_`.",
     scope: Some(Scope::Read),
     parameters: &[&p::PLAN],
-    good: &[Good { links: OF_PLAN, ..Good::json(200, "The plan.", of::<PlanView>, "") }],
+    good: &[Good { links: OF_PLAN, ..Good::json(200, "The plan.", of::<PlanView>, example::PLAN) }],
     ..Operation::new(Verb::Get, "/v1/plans/{id}", Chapter::Plans)
 };
 

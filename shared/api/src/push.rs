@@ -3,6 +3,7 @@
 use crate::answer::Answer;
 use crate::call::Call;
 use crate::definitions::catalog;
+use crate::example;
 use crate::members::Members;
 use crate::office::Office;
 use crate::operation::{Body, Chapter, Content, Good, Link, Operation, ROWS_BYTES, Verb, of};
@@ -136,7 +137,7 @@ pub(crate) static BEGIN: Operation = Operation {
             Link { name: "commitUpload", operation: "commitUpload", parameters: OF_UPLOAD },
             Link { name: "abortUpload", operation: "abortUpload", parameters: OF_UPLOAD },
         ],
-        ..Good::json(201, "The upload.", of::<Upload>, "")
+        ..Good::json(201, "The upload.", of::<Upload>, example::UPLOAD)
     }],
     codes: &[Code::NotPushed],
     ..Operation::new(Verb::Post, "/v1/models/{id}/uploads", Chapter::Models)

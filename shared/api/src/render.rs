@@ -3,6 +3,7 @@
 use crate::answer::Answer;
 use crate::call::Call;
 use crate::destinations::{self, export, first_action, project};
+use crate::example;
 use crate::members::Members;
 use crate::office::Office;
 use crate::operation::{self, Chapter, Content, Good, Operation, Verb, of};
@@ -90,7 +91,7 @@ pub(crate) static RENDER: Operation = Operation {
         about: "What to render.",
         example: r#"{"template": "{\"email\": \"{{user.email}}\"}", "rows": [{"email": "ada@example.com"}]}"#,
     }),
-    good: &[Good::json(200, "What was rendered.", of::<Rendered>, "")],
+    good: &[Good::json(200, "What was rendered.", of::<Rendered>, example::RENDERED)],
     ..Operation::new(Verb::Post, "/v1/render", Chapter::Render)
 };
 

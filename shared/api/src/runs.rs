@@ -4,6 +4,7 @@ use crate::answer::Answer;
 use crate::call::Call;
 use crate::definitions::{Page, catalog, lane};
 use crate::document;
+use crate::example;
 use crate::members::Members;
 use crate::office::Office;
 use crate::operation::{Body, Chapter, Content, Good, Link, Operation, Verb, of};
@@ -57,7 +58,7 @@ pub(crate) static START: Operation = Operation {
     scope: Some(Scope::Send),
     parameters: &[&p::EXPORT, &p::IDEMPOTENCY_KEY],
     body: Some(Body { content: Content::Json(of::<NewRun>), required: false, about: "How it is to be done.", example: "{}" }),
-    good: &[Good { headers: &[("Location", "The run.")], links: OF_RUN, ..Good::json(202, "The run.", of::<RunView>, "") }],
+    good: &[Good { headers: &[("Location", "The run.")], links: OF_RUN, ..Good::json(202, "The run.", of::<RunView>, example::RUN) }],
     codes: &[Code::ExportBusy, Code::LaterRun, Code::RunEnded],
     ..Operation::new(Verb::Post, "/v1/exports/{id}/runs", Chapter::Runs)
 };
@@ -207,7 +208,7 @@ pub(crate) static GET: Operation = Operation {
     summary: "Read a run",
     scope: Some(Scope::Read),
     parameters: &[&p::RUN],
-    good: &[Good { links: OF_RUN, ..Good::json(200, "The run.", of::<RunView>, "") }],
+    good: &[Good { links: OF_RUN, ..Good::json(200, "The run.", of::<RunView>, example::RUN) }],
     ..Operation::new(Verb::Get, "/v1/runs/{id}", Chapter::Runs)
 };
 
@@ -227,7 +228,7 @@ pub(crate) static CANCEL: Operation = Operation {
             Canceling again changes nothing.",
     scope: Some(Scope::Send),
     parameters: &[&p::RUN, &p::IDEMPOTENCY_KEY],
-    good: &[Good::json(202, "The run, which ends as soon as what is on its way is recorded.", of::<RunView>, "")],
+    good: &[Good::json(202, "The run, which ends as soon as what is on its way is recorded.", of::<RunView>, example::RUN)],
     codes: &[Code::RunEnded],
     ..Operation::new(Verb::Post, "/v1/runs/{id}/cancel", Chapter::Runs)
 };
@@ -248,7 +249,7 @@ pub(crate) static APPROVE: Operation = Operation {
     about: "Executes the plan that a guard holds, as it is. `GET /v1/plans/{id}/requests` shows it.",
     scope: Some(Scope::Send),
     parameters: &[&p::RUN, &p::IDEMPOTENCY_KEY],
-    good: &[Good::json(202, "The run.", of::<RunView>, "")],
+    good: &[Good::json(202, "The run.", of::<RunView>, example::RUN)],
     codes: &[Code::ExportBusy, Code::RunNotHeld, Code::RunEnded, Code::LaterRun],
     ..Operation::new(Verb::Post, "/v1/runs/{id}/approve", Chapter::Runs)
 };

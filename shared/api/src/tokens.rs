@@ -4,6 +4,7 @@ use crate::answer::Answer;
 use crate::call::Call;
 use crate::definitions::Page;
 use crate::document;
+use crate::example;
 use crate::members::Members;
 use crate::office::Office;
 use crate::operation::{Body, Chapter, Content, Good, Link, Operation, Verb, of};
@@ -119,7 +120,7 @@ pub(crate) static CREATE: Operation = Operation {
     good: &[Good {
         headers: &[("Location", "Where it can be revoked.")],
         links: &[Link { name: "revokeToken", operation: "revokeToken", parameters: &[("id", "$response.body#/id")] }],
-        ..Good::json(201, "The token, with its text.", of::<FreshToken>, "")
+        ..Good::json(201, "The token, with its text.", of::<FreshToken>, example::TOKEN)
     }],
     secret: true,
     ..Operation::new(Verb::Post, "/v1/tokens", Chapter::Tokens)

@@ -46,9 +46,52 @@ impl LaneName {
     }
 }
 
+/// Behind every sort key: all of ours are made of characters before it.
+pub const BEHIND_ALL: &str = "~";
+
 /// The document of a run.
 pub fn run(organization: &Name, run: &str) -> Key {
     Key::new(format!("{organization}#run"), run)
+}
+
+/// A list of attempts by the time they started: whose they are, their class, and whether a further one follows.
+pub fn attempts_of_destination(organization: &Name, destination: &Name, class: Class, last: bool) -> String {
+    format!("{organization}#destination#{destination}#{}", class_and_last(class, last))
+}
+
+/// The same for an export.
+pub fn attempts_of_export(organization: &Name, export: &str, class: Class, last: bool) -> String {
+    format!("{organization}#export#{export}#{}", class_and_last(class, last))
+}
+
+/// The same for all of the organization's.
+pub fn attempts(organization: &Name, class: Class, last: bool) -> String {
+    format!("{organization}#attempts#{}", class_and_last(class, last))
+}
+
+fn class_and_last(class: Class, last: bool) -> String {
+    format!("{}#{}", class.as_str(), if last { "last" } else { "more" })
+}
+
+/// A segment's place in those lists: by its newest attempt's start (Unix milliseconds).
+pub fn attempts_sort(newest_ms: u64, run: &str, parcel: u32, recording: Recording) -> String {
+    format!("{newest_ms:014}#{run}#{parcel:08}#{recording}")
+}
+
+/// Newest start, run and parcel of a place in those lists.
+pub fn parse_attempts_sort(sort: &str) -> Option<(u64, &str, u32)> {
+    let mut parts = sort.split('#');
+    Some((parts.next()?.parse().ok()?, parts.next()?, parts.next()?.parse().ok()?))
+}
+
+/// The objects with the rows of plans start so; the run's id follows.
+pub fn plan_objects(organization: &Name) -> String {
+    format!("plans/{organization}/")
+}
+
+/// The objects with what a run sent and got start so.
+pub fn pages(organization: &Name, run: &str) -> String {
+    format!("pages/{organization}/{run}/")
 }
 
 /// The partition of what is under way in all organizations.
@@ -58,6 +101,9 @@ pub const WORK: &str = "work";
 pub fn work(organization: &Name, run: &str) -> Key {
     Key::new(WORK, format!("{organization}#{run}"))
 }
+
+/// The partition of the organizations that have ever run anything.
+pub const ORGANIZATIONS: &str = "organizations";
 
 /// When an export runs next by itself.
 pub fn firing(organization: &Name, export: &Name) -> Key {
@@ -105,6 +151,9 @@ pub fn progress(lane: &LaneName, run: &str) -> Key {
     Key::new(run_partition(&lane.organization, run), format!("lane#{}#{}", lane.destination, lane.share))
 }
 
+/// The sort keys of a run's progress on its lanes.
+pub const ALL_PROGRESS: (&str, &str) = ("lane#", "lane$");
+
 /// The sort keys of a parcel's segments: from the first to behind the last.
 pub fn segments_of(parcel: u32) -> (String, String) {
     (format!("P#{parcel:08}#"), format!("P#{parcel:08}$"))
@@ -113,14 +162,34 @@ pub fn segments_of(parcel: u32) -> (String, String) {
 /// The sort keys of all of a run's segments.
 pub const ALL_SEGMENTS: (&str, &str) = ("P#", "P$");
 
-/// A segment. `generation` counts the lane's leases, so that no two owners ever write the same one.
-pub fn segment(organization: &Name, run: &str, parcel: u32, generation: u64, sequence: u64, class: Class) -> Key {
-    Key::new(run_partition(organization, run), format!("P#{parcel:08}#{generation:08x}{sequence:08x}#{}", class.as_str()))
+/// What distinguishes one recording from all others, and the parts of it from each other. `generation` counts the lane's leases, so
+/// that no two owners ever write the same segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Recording {
+    /// The lease's.
+    pub generation: u64,
+    /// Counted within the lease.
+    pub sequence: u64,
+    /// Counted within the recording.
+    pub part: usize,
 }
 
-/// The parcel that a segment's sort key belongs to.
-pub fn parcel_of_segment(sort: &str) -> Option<u32> {
-    sort.strip_prefix("P#")?.split('#').next()?.parse().ok()
+impl std::fmt::Display for Recording {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:08x}{:08x}{:04x}", self.generation, self.sequence, self.part)
+    }
+}
+
+/// A segment; `of` are the first and the last delivery that it has attempts of, if it has any.
+pub fn segment(organization: &Name, run: &str, parcel: u32, recording: Recording, of: Option<(u32, u32)>) -> Key {
+    let (first, last) = of.unwrap_or((1, 0));
+    Key::new(run_partition(organization, run), format!("P#{parcel:08}#{recording}#{first:x}-{last:x}"))
+}
+
+/// The first and the last delivery that a segment has attempts of, told by its sort key.
+pub fn deliveries_of_segment(sort: &str) -> Option<(u32, u32)> {
+    let (first, last) = sort.rsplit('#').next()?.split_once('-')?;
+    Some((u32::from_str_radix(first, 16).ok()?, u32::from_str_radix(last, 16).ok()?))
 }
 
 /// The state of an export: its run lease, its snapshot list.

@@ -7,7 +7,7 @@ use engine::judge::Class;
 use engine::keys;
 use engine::model::action::ActionName;
 use engine::model::change::{DeltaRow, EntryState};
-use engine::plan::block;
+use engine::plan::{block, layout};
 use engine::port::{Objects, Store};
 use engine::record::segment::{AttemptRecord, Segment};
 use engine::run::document::{DeliveryCounts, RowCounts, Run, Status};
@@ -90,7 +90,7 @@ pub(super) async fn check_run(simulation: &Rc<Simulation>, planned: &Planned, ru
 
 fn tally(simulation: &Simulation, id: &str, log: &Log, plan: &[u8]) -> Tally {
     let world = &simulation.world;
-    let directory = block::read_directory(&mut Cursor::new(plan)).expect("a plan has a directory");
+    let directory = layout::read_directory(&mut Cursor::new(plan)).expect("a plan has a directory");
     let accepted = simulation.receiver.accepted.borrow();
     let mut tally = Tally::default();
     for place in &directory.parcels {

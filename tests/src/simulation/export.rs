@@ -14,6 +14,7 @@ use engine::run::request::{Ask, start};
 use engine::shape::{Compiled, Shape};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Cursor;
 use std::rc::Rc;
 
 /// An export, with all that is known of it.
@@ -165,13 +166,13 @@ pub(super) async fn put_to_work(simulation: &Rc<Simulation>, planned: &Planned) 
     run.field_names.clone_from(&names);
     let started_at = run.started_at_text();
     let options = Options { run: &planned.run, started_at: &started_at, rate: rates.reduce(f64::min), settle_all: false };
-    let mut cutter = Cutter::new(&compiled, &names, options, Vec::new());
+    let mut cutter = Cutter::new(&compiled, &names, options, Cursor::new(Vec::new()));
     planned.changes.iter().for_each(|change| cutter.push(change.clone()).expect("writing to memory cannot fail"));
     let (bytes, directory, totals) = cutter.finish().expect("writing to memory cannot fail");
     run.parcels = directory.parcels.len() as u32;
     run.totals = totals;
     let file = simulation.folder.path().join(&planned.run);
-    std::fs::write(&file, bytes).expect("a plan fits into the temporary folder");
+    std::fs::write(&file, bytes.into_inner()).expect("a plan fits into the temporary folder");
     let objects = HostObjects::new(simulation, None, world.fork());
     let begun = begin(&store, &objects, &simulation.lane, &mut run, version, &shape, &directory, &file, wall).await;
     begun.unwrap_or_else(|error| panic!("{} cannot begin: {error}", planned.run));

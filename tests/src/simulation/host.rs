@@ -310,7 +310,6 @@ async fn one_session(
         owner: &owner,
         predecessor: if simulation.workload.alone { Predecessor::Dead } else { Predecessor::Unknown },
         ends_when_dead: false,
-        retention_seconds: 30 * 24 * 3600,
         canary: simulation.workload.canary,
     };
     let ports = Ports { store: &store, objects: &objects, transport: &wire, clock };

@@ -4,7 +4,7 @@
 //! Only the ports are replaced. It must not use a real clock, a thread, a socket, or chance other than the seed's: the same seed is
 //! the same history, step by step.
 
-mod chance;
+pub(crate) mod chance;
 mod check;
 mod export;
 mod host;

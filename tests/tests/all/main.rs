@@ -6,6 +6,8 @@ mod catalog;
 mod contract;
 mod house;
 mod journey;
+mod looking_back;
+mod retention;
 mod serve;
 mod simulation;
 mod sources;

@@ -100,9 +100,11 @@ impl StoreFile {
         let connection = Connection::open_with_flags(&self.path, flags).map_err(trouble)?;
         connection.busy_timeout(BUSY).map_err(trouble)?;
         connection.set_prepared_statement_cache_capacity(32);
+        // `secure_delete`: what was deleted is overwritten, so that nobody finds it in the file.
         // `trusted_schema` off: a file made by someone else cannot run functions of ours.
         let settings = "
             PRAGMA synchronous = FULL; PRAGMA cache_size = -16000; PRAGMA temp_store = MEMORY; PRAGMA trusted_schema = OFF;
+            PRAGMA secure_delete = ON;
             PRAGMA wal_autocheckpoint = 0; PRAGMA journal_size_limit = 67108864;
         ";
         connection.execute_batch(settings).map_err(trouble)?;

@@ -55,6 +55,15 @@ impl EmbeddedStore {
         }
     }
 
+    /// Takes what was deleted out of the write-ahead log too: from then on no file of the store holds it. False: another reader or
+    /// writer was in the way for too long, so ask again later.
+    ///
+    /// # Errors
+    /// As for a write.
+    pub async fn scrub(&self) -> Result<bool, PortError> {
+        self.inner.writer.scrub().await
+    }
+
     async fn write_one(&self, write: Write, now: u64) -> Result<u64, PortError> {
         let mut answers = self.inner.writer.write(vec![write], now).await?;
         answers.pop().unwrap_or_else(|| Err(PortError::Failed("the store gave no answer to a write".to_owned())))

@@ -34,6 +34,7 @@ type Answers = Result<Vec<Result<u64, PortError>>, PortError>;
 enum Job {
     Write { writes: Vec<Write>, now: u64, answer: oneshot::Sender<Answers> },
     Purge { now: u64, answer: oneshot::Sender<Result<(u64, bool), PortError>> },
+    Scrub { answer: oneshot::Sender<Result<bool, PortError>> },
 }
 
 /// The writing thread.
@@ -62,6 +63,13 @@ impl Writer {
     pub(super) async fn purge(&self, now: u64) -> Result<(u64, bool), PortError> {
         let (answer, answered) = oneshot::channel();
         self.send(Job::Purge { now, answer })?;
+        answered.await.map_err(|_| gone())?
+    }
+
+    /// Empties the write-ahead log; says whether readers let it.
+    pub(super) async fn scrub(&self) -> Result<bool, PortError> {
+        let (answer, answered) = oneshot::channel();
+        self.send(Job::Scrub { answer })?;
         answered.await.map_err(|_| gone())?
     }
 
@@ -111,6 +119,9 @@ impl Writing {
                 Job::Purge { now, answer } => {
                     // Who no longer waits needs no answer.
                     let _ = answer.send(self.purge(now));
+                }
+                Job::Scrub { answer } => {
+                    let _ = answer.send(self.scrub());
                 }
                 Job::Write { writes, now, answer } => {
                     let mut group = vec![Pending { writes, now, answer, answers: Vec::new() }];
@@ -184,6 +195,17 @@ impl Writing {
     fn purge(&mut self, now: u64) -> Result<(u64, bool), PortError> {
         let purged = self.transaction(|connection| apply::purge(connection, now, PURGE))?;
         Ok((purged as u64, purged == PURGE))
+    }
+
+    fn scrub(&mut self) -> Result<bool, PortError> {
+        self.file.health().check()?;
+        let busy = self
+            .connection
+            .prepare_cached("PRAGMA wal_checkpoint(TRUNCATE)")
+            .and_then(|mut truncate| truncate.query_row([], |row| row.get::<_, i64>(0)));
+        let busy = busy.map_err(|e| self.file.trouble("checkpoint", e).into_port(self.file.health()))?;
+        self.log_pages = self.count_log_pages();
+        Ok(busy == 0)
     }
 
     /// Runs `work` in one transaction. On an error nothing of it stays.

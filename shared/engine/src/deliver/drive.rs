@@ -50,8 +50,6 @@ pub struct Job<'a> {
     pub predecessor: Predecessor,
     /// End when the destination is down for good, rather than probe on.
     pub ends_when_dead: bool,
-    /// How long attempts are kept, seconds.
-    pub retention_seconds: u64,
     /// Planted bugs; `None` outside of the simulation.
     pub canary: Option<Canary>,
 }
@@ -644,8 +642,8 @@ impl<'a, S: Store, O: Objects, T: Transport, C: Clock> Worker<'a, S, O, T, C> {
                 self.pump.remove(slot).map(|(key, parcel)| (slot, key, parcel))
             })
             .collect();
-        let book = Book { lane: self.job.lane, generation: self.pump.lease.generation(), retention_seconds: self.job.retention_seconds };
-        Some(self.log.take(book, now.wall, done))
+        let book = Book { lane: self.job.lane, generation: self.pump.lease.generation() };
+        Some(self.log.take(book, done))
     }
 
     fn recording_due(&self) -> Option<u64> {

@@ -4,7 +4,7 @@
 //! repeated.
 
 use crate::judge::Class;
-use crate::keys::{self, LaneName};
+use crate::keys::{self, LaneName, Recording};
 use crate::lane::backlog::Parcel;
 use crate::lane::pump::Slot;
 use crate::port::{Document, Expect, Index, IndexEntry, Key, Objects, PortError, Store, Write};
@@ -19,7 +19,14 @@ pub const RECORD_WITHIN: u64 = 50_000;
 /// So many attempts are recorded at once.
 pub const RECORD_AT: usize = 1000;
 
-/// Attempts of one parcel and class.
+/// Attempts that started within the same so many milliseconds may share a segment: so whoever looks for a time knows which segments
+/// may hold it.
+pub const SPAN_MS: u64 = 2_000;
+
+/// What the attempts of a segment have in common: parcel, class, whether a further one follows, and when they started.
+type Common = (Slot, Class, bool, u64);
+
+/// Attempts of one segment.
 #[derive(Debug, Default)]
 struct Lot {
     run: String,
@@ -44,7 +51,7 @@ pub struct Origin<'a> {
 /// What is not recorded yet.
 #[derive(Debug)]
 pub struct Log {
-    lots: BTreeMap<(Slot, Class), Lot>,
+    lots: BTreeMap<Common, Lot>,
     since: Option<u64>,
     count: usize,
     sequence: u64,
@@ -54,8 +61,7 @@ pub struct Log {
 #[derive(Debug)]
 pub struct Batch {
     segments: Vec<(Key, Segment, Vec<IndexEntry>)>,
-    page: Option<(String, Vec<u8>)>,
-    expires_at: u64,
+    pages: Vec<(String, Vec<u8>)>,
     /// Parcels that are done once this is written.
     pub done: Vec<(Slot, Key, Rc<Parcel>)>,
 }
@@ -67,8 +73,6 @@ pub struct Book<'a> {
     pub lane: &'a LaneName,
     /// The lease's generation.
     pub generation: u64,
-    /// How long attempts are kept, seconds.
-    pub retention_seconds: u64,
 }
 
 impl Log {
@@ -79,7 +83,7 @@ impl Log {
 
     /// Takes an attempt. `line` appends what went over the wire to the page.
     pub fn add(&mut self, origin: Origin, class: Class, record: AttemptRecord, mono: u64, line: impl FnOnce(&mut Vec<u8>)) {
-        let lot = self.lot(origin, class);
+        let lot = self.lot(origin, (origin.slot, class, record.last, record.started_ms / SPAN_MS));
         lot.attempts.push(record);
         line(&mut lot.page);
         self.count += 1;
@@ -88,12 +92,12 @@ impl Log {
 
     /// Takes rows that were not sent.
     pub fn add_unsent(&mut self, origin: Origin, rows: Vec<UnsentRow>, mono: u64) {
-        self.lot(origin, Class::RenderError).unsent.extend(rows);
+        self.lot(origin, (origin.slot, Class::RenderError, true, 0)).unsent.extend(rows);
         self.since.get_or_insert(mono);
     }
 
-    fn lot(&mut self, Origin { slot, parcel, export }: Origin, class: Class) -> &mut Lot {
-        self.lots.entry((slot, class)).or_insert_with(|| Lot {
+    fn lot(&mut self, Origin { parcel, export, .. }: Origin, common: Common) -> &mut Lot {
+        self.lots.entry(common).or_insert_with(|| Lot {
             run: parcel.run.clone(),
             parcel: parcel.number,
             export: export.to_string(),
@@ -113,33 +117,35 @@ impl Log {
     }
 
     /// Takes all that waits, as it will be written.
-    pub fn take(&mut self, book: Book, wall: u64, done: Vec<(Slot, Key, Rc<Parcel>)>) -> Batch {
+    pub fn take(&mut self, book: Book, done: Vec<(Slot, Key, Rc<Parcel>)>) -> Batch {
         self.sequence += 1;
         self.since = None;
         self.count = 0;
         let lots = std::mem::take(&mut self.lots);
-        let plain: usize = lots.values().map(|lot| lot.page.len()).sum();
+        let mut pages: BTreeMap<String, Vec<u8>> = BTreeMap::new();
+        for lot in lots.values() {
+            pages.entry(lot.run.clone()).or_default().extend(&lot.page);
+        }
         // A short page lies in its segment: an object costs more than it is worth.
-        let inline = plain <= page::INLINE_BYTES * 4 && lots.values().all(|lot| lot.page.len() <= page::INLINE_BYTES * 2);
-        let partition = book.lane.partition().replace('#', "/");
-        let name = format!("pages/{partition}/{:08x}{:08x}", book.generation, self.sequence);
-        let mut all = Vec::with_capacity(if inline { 0 } else { plain });
+        pages.retain(|run, page| {
+            let longest = lots.values().filter(|lot| lot.run == *run).map(|lot| lot.page.len()).max();
+            page.len() > page::INLINE_BYTES * 4 || longest.is_some_and(|longest| longest > page::INLINE_BYTES * 2)
+        });
         let mut segments = Vec::with_capacity(lots.len());
-        for ((_, class), lot) in lots {
-            let key = keys::segment(&book.lane.organization, &lot.run, lot.parcel, book.generation, self.sequence, class);
-            let index = index_entries(book.lane, &lot, class, wall, self.sequence);
-            let (page, inline_page) = match (lot.page.is_empty(), inline) {
-                (true, _) => (None, Vec::new()),
-                (false, true) => (None, page::compress(&lot.page)),
-                (false, false) => {
-                    all.extend(&lot.page);
-                    (Some(name.clone()), Vec::new())
-                }
+        for (part, ((_, class, last, _), lot)) in lots.into_iter().enumerate() {
+            let recording = Recording { generation: book.generation, sequence: self.sequence, part };
+            let indexes = || lot.attempts.iter().map(|attempt| attempt.index);
+            let key = keys::segment(&book.lane.organization, &lot.run, lot.parcel, recording, indexes().min().zip(indexes().max()));
+            let index = index_entries(book.lane, &lot, class, last, recording);
+            let (page, inline_page) = match pages.contains_key(&lot.run) {
+                _ if lot.page.is_empty() => (None, Vec::new()),
+                true => (Some(page_name(book, &lot.run, self.sequence)), Vec::new()),
+                false => (None, page::compress(&lot.page)),
             };
             segments.push((key, Segment { class, attempts: lot.attempts, unsent: lot.unsent, page, inline_page }, index));
         }
-        let page = (!all.is_empty()).then(|| (name, page::compress(&all)));
-        Batch { segments, page, expires_at: wall / 1_000_000 + book.retention_seconds, done }
+        let pages = pages.into_iter().map(|(run, page)| (page_name(book, &run, self.sequence), page::compress(&page))).collect();
+        Batch { segments, pages, done }
     }
 }
 
@@ -149,18 +155,30 @@ impl Default for Log {
     }
 }
 
-/// The three lists an attempt is found in: by destination, by source, and by organization, each with its class.
-fn index_entries(lane: &LaneName, lot: &Lot, class: Class, wall: u64, sequence: u64) -> Vec<IndexEntry> {
+/// Each run's pages are its own, so that they go when it goes.
+fn page_name(Book { lane, generation }: Book, run: &str, sequence: u64) -> String {
+    format!("{}{:x}-{generation:08x}{sequence:08x}", keys::pages(&lane.organization, run), lane.share)
+}
+
+/// The three lists an attempt is found in: its destination's, its export's and the organization's. Rows that were not sent are no
+/// attempt.
+fn index_entries(lane: &LaneName, lot: &Lot, class: Class, last: bool, recording: Recording) -> Vec<IndexEntry> {
+    let starts = || lot.attempts.iter().map(|attempt| attempt.started_ms);
+    let Some((oldest, newest)) = starts().min().zip(starts().max()) else { return Vec::new() };
     let organization = &lane.organization;
-    let sort = format!("{:014}#{}#{}#{sequence:08x}", wall / 1000, lot.run, lot.parcel);
-    let summary = format!("{} {} {}", lot.run, lot.parcel, lot.attempts.len());
-    let class = class.as_str();
+    let sort = keys::attempts_sort(newest, &lot.run, lot.parcel, recording);
+    let summary = format!("{oldest} {}", lot.attempts.len());
     let entry = |index, partition| IndexEntry { index, partition, sort: sort.clone(), summary: summary.clone() };
     vec![
-        entry(Index::First, format!("{organization}#destination#{}#{class}", lane.destination)),
-        entry(Index::Second, format!("{organization}#export#{}#{class}", lot.export)),
-        entry(Index::Third, format!("{organization}#all#{class}")),
+        entry(Index::First, keys::attempts_of_destination(organization, &lane.destination, class, last)),
+        entry(Index::Second, keys::attempts_of_export(organization, &lot.export, class, last)),
+        entry(Index::Third, keys::attempts(organization, class, last)),
     ]
+}
+
+/// The oldest start of a segment's attempts, Unix milliseconds, that the summary of its index entries tells.
+pub fn oldest_start(summary: &str) -> Option<u64> {
+    summary.split(' ').next()?.parse().ok()
 }
 
 /// Writes a batch, and names the runs of which nothing is left then. After an error the same batch is written again; what is there
@@ -172,7 +190,7 @@ pub async fn write<S: Store, O: Objects>(
     batch: &Batch,
     wall: u64,
 ) -> Result<Vec<String>, PortError> {
-    if let Some((name, bytes)) = &batch.page {
+    for (name, bytes) in &batch.pages {
         objects.put(name, bytes.clone()).await?;
     }
     let now = wall / 1_000_000;
@@ -180,7 +198,7 @@ pub async fn write<S: Store, O: Objects>(
         .segments
         .iter()
         .map(|(key, segment, index)| {
-            let document = Document { body: segment.encode(), expires_at: Some(batch.expires_at), index: index.clone() };
+            let document = Document { body: segment.encode(), expires_at: None, index: index.clone() };
             Write::Put(key.clone(), document, Expect::Absent)
         })
         .collect();

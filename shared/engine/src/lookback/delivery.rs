@@ -1,7 +1,10 @@
 //! A delivery as a person sees it: where it stands, its attempts. It must not read anything.
 
+use super::reading::Tried;
+use crate::deliver::order::delivery_id;
 use crate::judge::Class;
 use crate::model::action::ActionName;
+use crate::plan::layout::Place;
 use crate::record::segment::{AttemptRecord, Segment};
 use crate::run::document::{Run, Status};
 use crate::run::outcome::{self, Outcome};
@@ -23,7 +26,7 @@ pub enum DeliveryStatus {
     Failed,
     /// Its retries are used up.
     Exhausted,
-    /// It waits since its destination is paused.
+    /// It waits: its destination is paused, or a guard holds its run.
     Held,
     /// Taken back before it was tried to its end.
     Canceled,
@@ -105,7 +108,39 @@ pub struct Delivery {
     pub created_at: String,
 }
 
-pub(super) fn attempt(delivery: &str, class: Class, record: &AttemptRecord) -> Attempt {
+/// Where a delivery stands in its run.
+#[derive(Clone, Copy)]
+pub(super) struct Owed<'a> {
+    pub run: &'a Run,
+    pub place: &'a Place,
+    pub index: u32,
+    pub keys: &'a [String],
+    /// Whether its destination is paused.
+    pub paused: bool,
+}
+
+impl Delivery {
+    /// A delivery with its attempts, the first one first.
+    pub(super) fn of(Owed { run, place, index, keys, paused }: Owed, tried: &[Tried]) -> Delivery {
+        let id = delivery_id(&run.id, place.number, index);
+        Delivery {
+            run: run.id.clone(),
+            export: run.export.to_string(),
+            destination: run.destination.to_string(),
+            action: place.action,
+            status: status_of(tried, run, paused),
+            rows: keys.len() as u64,
+            row_keys: keys.iter().map(|key| key.replace('\u{1f}', "|")).collect(),
+            idempotency_key: id.clone(),
+            request: None,
+            attempts: tried.iter().map(|tried| attempt(&id, tried.class, &tried.record)).collect(),
+            created_at: run.started_at_text(),
+            id,
+        }
+    }
+}
+
+fn attempt(delivery: &str, class: Class, record: &AttemptRecord) -> Attempt {
     Attempt {
         id: format!("att_{}_{}", delivery.strip_prefix("dlv_").unwrap_or(delivery), record.number),
         number: record.number,
@@ -128,29 +163,67 @@ impl Attempt {
 }
 
 /// Where a delivery stands, given its attempts from the first to the last. `paused`: its destination is paused.
-pub(super) fn status_of(attempts: &[(Class, AttemptRecord)], run: &Run, paused: bool) -> DeliveryStatus {
-    let delivering = run.status == Status::Delivering;
-    let segments = attempts.iter().map(|(class, record)| Segment {
-        class: *class,
-        attempts: vec![AttemptRecord { index: 0, ..record.clone() }],
+pub(super) fn status_of(tried: &[Tried], run: &Run, paused: bool) -> DeliveryStatus {
+    let segments = tried.iter().map(|tried| Segment {
+        class: tried.class,
+        attempts: vec![AttemptRecord { index: 0, ..tried.record.clone() }],
         unsent: vec![],
         page: None,
         inline_page: vec![],
     });
-    let last = attempts.last().is_some_and(|(_, record)| record.last);
-    match outcome::recount(1, segments.collect()).deliveries[0] {
+    let outcome = outcome::recount(1, segments.collect()).deliveries[0];
+    let last = tried.last().is_some_and(|tried| tried.record.last);
+    match outcome {
         Outcome::Delivered(_) => DeliveryStatus::Succeeded,
-        _ if delivering && paused && !last => DeliveryStatus::Held,
-        _ if delivering && attempts.is_empty() => DeliveryStatus::Pending,
-        _ if delivering && !last => DeliveryStatus::Retrying,
-        Outcome::Untried => DeliveryStatus::Canceled,
-        Outcome::Failed { .. } if !last => DeliveryStatus::Canceled,
+        _ if !last => match run.status {
+            Status::Held => DeliveryStatus::Held,
+            Status::Delivering if paused => DeliveryStatus::Held,
+            Status::Planning | Status::Delivering if tried.is_empty() => DeliveryStatus::Pending,
+            Status::Planning | Status::Delivering => DeliveryStatus::Retrying,
+            _ => DeliveryStatus::Canceled,
+        },
         // What no policy tries again has used up nothing.
-        Outcome::Failed { .. } if attempts.len() == 1 && !is_retried(attempts[0].0) => DeliveryStatus::Failed,
-        Outcome::Failed { .. } => DeliveryStatus::Exhausted,
+        Outcome::Failed { .. } if tried.len() == 1 && !is_retried(tried[0].class) => DeliveryStatus::Failed,
+        Outcome::Failed { .. } | Outcome::Untried => DeliveryStatus::Exhausted,
         Outcome::Rejected { .. } | Outcome::Unsendable => DeliveryStatus::Failed,
     }
 }
+
+/// The class and the last-try flag that the newest attempt of a delivery with this status can have.
+pub(super) fn newest_of(status: DeliveryStatus) -> impl Iterator<Item = (Class, bool)> {
+    let classes = |classes: &'static [Class], last: bool| classes.iter().map(move |class| (*class, last));
+    match status {
+        DeliveryStatus::Succeeded => classes(&[Class::Success], true),
+        DeliveryStatus::Failed => classes(&FAILING, true),
+        DeliveryStatus::Exhausted => classes(&EXHAUSTING, true),
+        DeliveryStatus::Retrying | DeliveryStatus::Held | DeliveryStatus::Canceled => classes(&Class::ALL[1..], false),
+        DeliveryStatus::Pending | DeliveryStatus::Sending => classes(&[], false),
+    }
+}
+
+/// Refused, not sendable, or not retried.
+const FAILING: [Class; 7] = [
+    Class::RedirectionError,
+    Class::ClientError,
+    Class::AuthConfigError,
+    Class::InternalError,
+    Class::RenderError,
+    Class::PolicyError,
+    Class::ResponseError,
+];
+
+/// Tried for the last time (a 408 is a client's error), or once more by hand.
+const EXHAUSTING: [Class; 9] = [
+    Class::TooManyRequestsError,
+    Class::ClientError,
+    Class::ServerError,
+    Class::NetworkError,
+    Class::TimeoutError,
+    Class::AuthConfigError,
+    Class::InternalError,
+    Class::PolicyError,
+    Class::ResponseError,
+];
 
 fn is_retried(class: Class) -> bool {
     !matches!(class, Class::PolicyError | Class::ResponseError | Class::AuthConfigError | Class::InternalError)

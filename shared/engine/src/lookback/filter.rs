@@ -28,6 +28,18 @@ pub struct Filter {
     pub row: Option<String>,
 }
 
+impl Filter {
+    /// What is sent again when it is asked for: what fits and has the status, or, without one, what came to nothing. The lists of
+    /// these filters have nothing in common.
+    pub fn to_send_again(&self) -> Vec<Filter> {
+        const STATUSES: [DeliveryStatus; 3] = [DeliveryStatus::Failed, DeliveryStatus::Exhausted, DeliveryStatus::Canceled];
+        match self.status {
+            Some(_) => vec![self.clone()],
+            None => STATUSES.into_iter().map(|status| Filter { status: Some(status), ..self.clone() }).collect(),
+        }
+    }
+}
+
 /// Which runs are asked for; all that are given must hold.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct RunFilter {

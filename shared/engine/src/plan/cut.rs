@@ -1,6 +1,8 @@
 //! Cutting changes into deliveries and deliveries into parcels, in one pass with bounded memory.
 
-use super::block::{self, Directory, Place, PlannedRow};
+use super::block::{self, PlannedRow};
+use super::layout::{self, Directory, HEAD_BYTES, Place};
+use super::rows_by_key::{Chunk, Found, Gathered, ROW_BYTES};
 use super::{DEADLINE_SECONDS, PARCEL_BYTES, PARCEL_DELIVERIES, PARCEL_SECONDS};
 use crate::model::action::{ActionName, BatchMode};
 use crate::model::change::{Change, ChangeKind, DeltaRow, Entry, EntryState};
@@ -8,7 +10,7 @@ use crate::shape::{Compiled, Occasion};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::HashMap;
-use std::io::{self, Write};
+use std::io::{self, Seek, Write};
 
 /// Rows that wait in unfinished groups, all groups together; beyond it all are sent as they are.
 const GROUPED_ROWS: usize = 100_000;
@@ -62,6 +64,8 @@ pub struct Cutter<'a, W> {
     lots: [Lot; 3],
     settled: Vec<DeltaRow>,
     settled_blocks: Vec<(u64, u64)>,
+    by_key: Gathered,
+    chunks: Vec<Chunk>,
     totals: Totals,
     most_deliveries: u64,
     parcel_deliveries: usize,
@@ -80,7 +84,7 @@ struct Lot {
     places: Vec<Place>,
 }
 
-impl<'a, W: Write> Cutter<'a, W> {
+impl<'a, W: Write + Seek> Cutter<'a, W> {
     /// A cutter that writes to `out`, which is at its beginning.
     pub fn new(compiled: &'a Compiled, names: &'a [String], options: Options<'a>, out: W) -> Cutter<'a, W> {
         let within = |seconds: f64, most: usize| options.rate.map_or(most, |rate| ((rate * seconds) as usize).clamp(1, most));
@@ -93,6 +97,8 @@ impl<'a, W: Write> Cutter<'a, W> {
             lots: Default::default(),
             settled: Vec::new(),
             settled_blocks: Vec::new(),
+            by_key: Gathered::default(),
+            chunks: Vec::new(),
             totals: Totals::default(),
             most_deliveries: options.rate.map_or(u64::MAX, |rate| ((rate * DEADLINE_SECONDS) as u64).max(1)),
             parcel_deliveries: within(PARCEL_SECONDS, PARCEL_DELIVERIES),
@@ -193,19 +199,37 @@ impl<'a, W: Write> Cutter<'a, W> {
             return Ok(());
         }
         let block = block::pack(&lot.open);
-        let place = Place {
-            number: 0,
-            action,
-            offset: self.offset,
-            length: block.len() as u64,
-            deliveries: lot.open.len() as u32,
-            rows: lot.open_rows,
-        };
-        lot.places.push(place);
-        lot.open.clear();
-        (lot.open_bytes, lot.open_rows) = (0, 0);
+        let open = std::mem::take(&mut lot.open);
+        let parcel = lot.places.len() as u32;
+        let rows = std::mem::take(&mut lot.open_rows);
+        lot.open_bytes = 0;
+        let offset = self.write(&block)?;
+        let place = Place { number: 0, action, offset, length: block.len() as u64, deliveries: open.len() as u32, rows };
+        self.lots[action as usize].places.push(place);
+        for (index, row) in open.iter().zip(0..).flat_map(|(rows, index)| rows.iter().map(move |row| (index, row))) {
+            if let Some(list) = self.by_key.push(&row.key, Found { action, parcel, index }) {
+                self.end_chunk(&list)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn end_chunk(&mut self, list: &[u8]) -> io::Result<()> {
+        let offset = self.write(list)?;
+        self.chunks.push(Chunk { offset, rows: list.len() as u64 / ROW_BYTES });
+        Ok(())
+    }
+
+    /// Writes a block and gives its place. The head's place stays free until the end.
+    fn write(&mut self, block: &[u8]) -> io::Result<u64> {
+        if self.offset == 0 {
+            self.out.write_all(&[0; HEAD_BYTES as usize])?;
+            self.offset = HEAD_BYTES;
+        }
+        let offset = self.offset;
+        self.out.write_all(block)?;
         self.offset += block.len() as u64;
-        self.out.write_all(&block)
+        Ok(offset)
     }
 
     /// Takes a change as it is: the snapshot has it from now on, nothing is sent (semantics.md 3).
@@ -225,9 +249,9 @@ impl<'a, W: Write> Cutter<'a, W> {
         }
         let block = block::pack_settled(&self.settled);
         self.settled.clear();
-        self.settled_blocks.push((self.offset, block.len() as u64));
-        self.offset += block.len() as u64;
-        self.out.write_all(&block)
+        let offset = self.write(&block)?;
+        self.settled_blocks.push((offset, block.len() as u64));
+        Ok(())
     }
 
     /// Ends the plan: writes what is open and the directory, and numbers the parcels in the order of sending.
@@ -237,10 +261,14 @@ impl<'a, W: Write> Cutter<'a, W> {
             self.end_parcel(action)?;
         }
         self.end_settled()?;
+        if let Some(list) = self.by_key.take() {
+            self.end_chunk(&list)?;
+        }
+        let end = self.write(&[])?;
         let mut parcels: Vec<Place> = self.lots.into_iter().flat_map(|lot| lot.places).collect();
         parcels.iter_mut().enumerate().for_each(|(number, place)| place.number = number as u32);
         let directory = Directory { field_names: self.names.to_vec(), parcels, settled: self.settled_blocks };
-        block::write_directory(&mut self.out, &directory)?;
+        layout::write_directory(&mut self.out, end, &directory, &self.chunks)?;
         Ok((self.out, directory, self.totals))
     }
 }
@@ -313,13 +341,13 @@ mod tests {
     fn cut(compiled: &Compiled, rate: Option<f64>, settle_all: bool, changes: Vec<Change>) -> Plan {
         let names = ["id".to_string()];
         let options = Options { run: "run_x", started_at: "2026-01-01T00:00:00Z", rate, settle_all };
-        let mut cutter = Cutter::new(compiled, &names, options, Vec::new());
+        let mut cutter = Cutter::new(compiled, &names, options, Cursor::new(Vec::new()));
         for change in changes {
             cutter.push(change).unwrap();
         }
         let (out, directory, totals) = cutter.finish().unwrap();
-        let mut file = Cursor::new(out);
-        assert_eq!(block::read_directory(&mut file).unwrap(), directory);
+        let mut file = out;
+        assert_eq!(layout::read_directory(&mut file).unwrap(), directory);
         let parcels = directory
             .parcels
             .iter()

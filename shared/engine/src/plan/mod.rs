@@ -4,7 +4,9 @@ pub mod block;
 pub mod cut;
 pub mod estimate;
 pub mod guard;
+pub mod layout;
 pub mod requests;
+pub mod rows_by_key;
 
 /// A parcel holds at most this many deliveries.
 pub const PARCEL_DELIVERIES: usize = 1000;

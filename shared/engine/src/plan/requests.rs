@@ -1,6 +1,7 @@
 //! A plan's requests, as they would go over the wire, to be looked at. It must not send anything, and shows no secret.
 
-use super::block::{self, Directory};
+use super::block;
+use super::layout::{self, Directory};
 use crate::deliver::attach::Attachments;
 use crate::deliver::order::{self, delivery_id};
 use crate::model::name::Name;
@@ -19,7 +20,7 @@ pub async fn directory<O: Objects>(objects: &O, run: &Run) -> Result<Directory, 
 async fn open<O: Objects>(objects: &O, run: &Run) -> Result<(Directory, File), PortError> {
     let path = objects.local(&run.object).await?;
     let mut file = File::open(path).map_err(|e| PortError::Failed(format!("the plan of {} cannot be opened: {e}", run.id)))?;
-    let directory = block::read_directory(&mut file).map_err(PortError::Failed)?;
+    let directory = layout::read_directory(&mut file).map_err(PortError::Failed)?;
     Ok((directory, file))
 }
 

@@ -8,7 +8,7 @@ use super::state;
 use crate::keys::{self, LaneName};
 use crate::lane::{backlog::Parcel, bell};
 use crate::model::name::Name;
-use crate::plan::block::Directory;
+use crate::plan::layout::Directory;
 use crate::port::{Document, Expect, Objects, PortError, Store, Write};
 use crate::shape::Shape;
 use std::path::Path;
@@ -140,7 +140,7 @@ pub async fn begin<S: Store, O: Objects>(
     start(store, lane, run, version, directory, wall).await
 }
 
-fn parcel(run: &Run, place: &crate::plan::block::Place, wall: u64) -> Parcel {
+fn parcel(run: &Run, place: &crate::plan::layout::Place, wall: u64) -> Parcel {
     Parcel {
         run: run.id.clone(),
         number: place.number,

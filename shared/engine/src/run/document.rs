@@ -44,9 +44,9 @@ impl Status {
         Status::ALL.into_iter().find(|status| status.as_str() == word)
     }
 
-    /// Whether nothing more becomes of the run by itself.
-    pub fn is_ended(self) -> bool {
-        !matches!(self, Status::Planning | Status::Delivering)
+    /// Whether the run has come to its end.
+    pub fn has_ended(self) -> bool {
+        !matches!(self, Status::Planning | Status::Delivering | Status::Held)
     }
 
     /// The word that documents use.
@@ -196,7 +196,7 @@ impl Run {
             finished_at: None,
             shape_version: String::new(),
             mapping_version: String::new(),
-            object: format!("plans/{organization}/{id}"),
+            object: format!("{}{id}", keys::plan_objects(organization)),
             field_names: Vec::new(),
             parcels: 0,
             totals: Totals::default(),
@@ -216,7 +216,7 @@ impl Run {
 
     /// Whether it has come to its end.
     pub fn has_ended(&self) -> bool {
-        !matches!(self.status, Status::Planning | Status::Delivering | Status::Held)
+        self.status.has_ended()
     }
 
     /// RFC 3339.
@@ -243,7 +243,8 @@ pub async fn write<S: Store>(store: &S, organization: &Name, run: &Run, expect: 
 /// The lists that a run stands in: by export, by destination, and all of the organization's, each by start.
 fn listed(organization: &Name, run: &Run) -> Vec<IndexEntry> {
     let sort = keys::run_sort(run.started_at, &run.id);
-    let summary = Listing { status: run.status, finished_at: run.finished_at, parcels: run.parcels }.summary();
+    let Run { status, finished_at, parcels, shape_version, .. } = run.clone();
+    let summary = Listing { status, finished_at, parcels, shape_version }.summary();
     let entry = |index, partition| IndexEntry { index, partition, sort: sort.clone(), summary: summary.clone() };
     // A plan that nobody has executed is no run yet.
     if run.wish.plan_only {
@@ -257,7 +258,7 @@ fn listed(organization: &Name, run: &Run) -> Vec<IndexEntry> {
 }
 
 /// What a list of runs says of one without reading its document.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listing {
     /// Where it stands.
     pub status: Status,
@@ -265,12 +266,14 @@ pub struct Listing {
     pub finished_at: Option<u64>,
     /// How many parcels it has.
     pub parcels: u32,
+    /// The pinned shape.
+    pub shape_version: String,
 }
 
 impl Listing {
     /// The summary of an index entry.
     fn summary(&self) -> String {
-        format!("{} {} {}", self.status.as_str(), self.finished_at.unwrap_or(0), self.parcels)
+        format!("{} {} {} {}", self.status.as_str(), self.finished_at.unwrap_or(0), self.parcels, self.shape_version)
     }
 
     /// Reads a summary.
@@ -278,7 +281,7 @@ impl Listing {
         let mut parts = summary.split(' ');
         let status = Status::parse(parts.next()?)?;
         let finished_at = parts.next()?.parse().ok().filter(|at| *at != 0);
-        Some(Listing { status, finished_at, parcels: parts.next()?.parse().ok()? })
+        Some(Listing { status, finished_at, parcels: parts.next()?.parse().ok()?, shape_version: parts.next()?.to_string() })
     }
 }
 

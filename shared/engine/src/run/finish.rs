@@ -8,7 +8,8 @@ use crate::model::action::ActionName;
 use crate::model::change::{DeltaRow, Entry, EntryState};
 use crate::model::export::OnError;
 use crate::model::name::Name;
-use crate::plan::block::{self, Directory, PlannedRow};
+use crate::plan::block::{self, PlannedRow};
+use crate::plan::layout::{self, Directory};
 use crate::port::{Expect, Objects, PortError, Store};
 use crate::shape::Shape;
 use std::fs::File;
@@ -59,7 +60,7 @@ pub async fn finish<S: Store, O: Objects>(
     let shape = document::read_shape(store, organization, &run, now).await?;
     let path = objects.local(&run.object).await?;
     let mut file = File::open(&path).map_err(|e| PortError::Failed(format!("the plan of {run_id} cannot be opened: {e}")))?;
-    let directory = block::read_directory(&mut file).map_err(PortError::Failed)?;
+    let directory = layout::read_directory(&mut file).map_err(PortError::Failed)?;
     let mut outcomes = Vec::with_capacity(directory.parcels.len());
     for place in &directory.parcels {
         outcomes.push(outcome::of_parcel(store, organization, run_id, place, now).await?);

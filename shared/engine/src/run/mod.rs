@@ -7,5 +7,6 @@ pub mod outcome;
 pub mod progress;
 pub mod redeliver;
 pub mod request;
+pub mod retention;
 pub mod state;
 pub mod work;

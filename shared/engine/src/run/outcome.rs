@@ -3,7 +3,7 @@
 use crate::judge::Class;
 use crate::keys;
 use crate::model::name::Name;
-use crate::plan::block::Place;
+use crate::plan::layout::Place;
 use crate::port::{PortError, Store};
 use crate::record::segment::{AttemptRecord, Segment, UnsentRow};
 use std::collections::BTreeMap;

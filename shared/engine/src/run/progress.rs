@@ -51,9 +51,12 @@ impl Progress {
 /// Reads a run's progress on a lane; `None`: there is none.
 pub async fn read<S: Store>(store: &S, lane: &LaneName, run: &str, now: u64) -> Result<Option<(Progress, u64)>, PortError> {
     let Some(stored) = store.get(&keys::progress(lane, run), now).await? else { return Ok(None) };
-    let progress =
-        serde_json::from_slice(&stored.body).map_err(|e| PortError::Failed(format!("the progress of {run} cannot be read: {e}")))?;
-    Ok(Some((progress, stored.version)))
+    Ok(Some((parse(&stored.body, run)?, stored.version)))
+}
+
+/// Reads the body of a run's progress.
+pub fn parse(body: &[u8], run: &str) -> Result<Progress, PortError> {
+    serde_json::from_slice(body).map_err(|e| PortError::Failed(format!("the progress of {run} cannot be read: {e}")))
 }
 
 /// Marks parcels as done, and says whether all are now. A run that is gone (canceled and cleared) needs no mark.

@@ -6,7 +6,7 @@ use super::{progress, state};
 use crate::keys::{self, LaneName};
 use crate::lane::backlog::{Again, Parcel};
 use crate::lane::bell;
-use crate::plan::block::Directory;
+use crate::plan::layout::Directory;
 use crate::port::{Document, Expect, PortError, Store};
 use std::collections::BTreeMap;
 

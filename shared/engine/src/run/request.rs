@@ -3,11 +3,12 @@
 
 use super::begin;
 use super::document::{self, Run, Status, Wish};
+use super::retention;
 use super::state::{self, State};
 use super::work::{self, Work};
 use crate::keys::LaneName;
 use crate::model::name::Name;
-use crate::plan::block::Directory;
+use crate::plan::layout::Directory;
 use crate::port::{Expect, PortError, Store};
 
 /// So often a conditional write that was refused is tried again.
@@ -60,6 +61,7 @@ pub async fn start<S: Store>(store: &S, ask: Ask<'_>, wall: u64) -> Result<Resul
     let now = wall / 1_000_000;
     let Ask { organization, export, destination, run, wish, hash_seed } = ask;
     let note = Work { organization: organization.clone(), export: export.clone(), run: run.to_string(), asked_at: wall };
+    retention::note(store, organization, now).await?;
     work::note(store, &note, now).await?;
     let claimed = state::change(store, organization, export, now, |state| {
         state.hash_seed.get_or_insert(hash_seed);

@@ -3,7 +3,7 @@
 //!
 //! It is a Python program: `pip install schemathesis==4.32.5` puts it on the path, or `PENSTOCK_SCHEMATHESIS` names it.
 
-use super::server::Server;
+use super::server::{Server, no_wish};
 use crate::journey::stage::{People, Stage, keep, project};
 use std::path::PathBuf;
 use std::process::Command;
@@ -41,18 +41,33 @@ fn every_answer_is_one_that_the_openapi_document_promises() {
     let stage = Stage::new(&project(&receiver.url()));
     stage.people(&People::new(30));
     let server = Server::start(&stage);
-    let mut command = Command::new(schemathesis);
-    command.current_dir(stage.path("."));
-    command.args(["run", &format!("http://{}/v1/openapi.json", server.address), "--url", &format!("http://{}", server.address)]);
-    command.args(["--header", &format!("Authorization: Bearer {}", server.token)]);
-    command.args(["--checks", "all", "--exclude-checks", &EXCUSED.join(",")]);
-    command.args(["--phases", "examples,coverage,fuzzing,stateful", "--max-examples", "12", "--seed", SEED, "--continue-on-failure"]);
-    command.args(["--request-timeout", "30", "--warnings", "off", "--no-color"]);
-    command.env("NO_PROXY", "*").env("HYPOTHESIS_STORAGE_DIRECTORY", stage.path("hypothesis"));
-    let output = command.output().expect("schemathesis can be started");
-    let (said, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{said}\n{errors}\nthe server said {}", server.errors());
-    // All of it was there to be tried, and it was.
-    assert!(said.contains("passed") || said.contains("No issues found"), "{said}");
-    assert_eq!(server.get("/healthz")["status"], "ok");
+    // Something to find: a run with its deliveries, a plan, a token.
+    server.ended(&server.run("news", no_wish()));
+    server.call("POST", "/v1/exports/news/plan", no_wish()).expect(202);
+    server.call("POST", "/v1/tokens", serde_json::json!({"name": "another", "scopes": ["read"]})).expect(201);
+    stage.write("ndjson_for_schemathesis.py", include_str!("ndjson_for_schemathesis.py"));
+    // By examples, borders and chance; then along the links of the document.
+    let phases = [("examples,coverage,fuzzing", "12"), ("stateful", "200")];
+    for (phases, examples) in phases {
+        let mut command = Command::new(&schemathesis);
+        command.current_dir(stage.path("."));
+        let url = format!("http://{}", server.address);
+        command.args(["run", &format!("{url}/v1/openapi.json"), "--url", &url]);
+        command.args(["--header", &format!("Authorization: Bearer {}", server.token)]);
+        command.args(["--checks", "all", "--exclude-checks", &EXCUSED.join(",")]);
+        command.args(["--phases", phases, "--max-examples", examples, "--seed", SEED, "--continue-on-failure"]);
+        command.args(["--request-timeout", "30", "--warnings", "off", "--no-color"]);
+        command.env("SCHEMATHESIS_HOOKS", "ndjson_for_schemathesis").env("PYTHONPATH", stage.path("."));
+        command.env("NO_PROXY", "*").env("HYPOTHESIS_STORAGE_DIRECTORY", stage.path("hypothesis"));
+        let output = command.output().expect("schemathesis can be started");
+        let (said, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "{said}\n{errors}\nthe server said {}", server.errors());
+        assert!(!said.contains("Serialization not possible"), "{said}");
+        if phases == "stateful" {
+            let links = said.lines().find_map(|line| line.trim().strip_prefix("API Links:")).unwrap_or_default();
+            let covered: u32 = links.split_whitespace().next().and_then(|word| word.parse().ok()).unwrap_or(0);
+            assert!(covered >= 5, "hardly a link was followed: {said}");
+        }
+    }
+    assert_eq!(server.call("GET", "/healthz", serde_json::Value::Null).status, 200);
 }
