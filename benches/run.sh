@@ -26,5 +26,9 @@ for rows in "$@"; do
     printf '\n== planning, %s rows\n' "$rows"
     python3 benches/planning.py "$data" "$peers/duckdb_diff.py" --planning "$target/release/examples/planning" --python "$work/venv/bin/python"
 done
+printf '\n== looking back at ten million attempts\n'
+[ -d "$work/history" ] || "$target/release/examples/lookback" build "$work/history"
+"$target/release/examples/lookback" measure "$work/history"
+"$target/release/examples/lookback" cold "$work/history"
 printf '\n== delivery of single requests\n'
 python3 benches/delivery.py --penstock "$target/release/penstock" --node-script "$peers/node_send.mjs"

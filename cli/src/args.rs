@@ -203,7 +203,7 @@ pub struct LookArgs {
     /// Until this time or this long ago.
     #[arg(long)]
     pub until: Option<String>,
-    /// Carries the row of this key (with --run or --export).
+    /// Carries the row of this key (with --run, --export or --destination).
     #[arg(long, value_name = "KEY")]
     pub row: Option<String>,
     /// At most so many.

@@ -7,6 +7,7 @@ use crate::site::Site;
 use crate::summary::{self, bold, count, dim};
 use backend_embedded::{EmbeddedObjects, EmbeddedStore};
 use engine::judge::Class;
+use engine::lane::pause;
 use engine::lookback::{Delivery, DeliveryStatus, Filter, Lookback, PageOf, RunFilter};
 use engine::model::name::Name;
 use engine::port::Clock;
@@ -16,24 +17,22 @@ use std::collections::BTreeSet;
 
 /// So many are asked for at once.
 const PAGE: usize = 500;
-/// Nothing is ever paused where nobody serves.
-static NOT_PAUSED: BTreeSet<Name> = BTreeSet::new();
+
+/// Destinations that are paused now.
+pub async fn paused(site: &Site) -> Result<BTreeSet<Name>, Failure> {
+    Ok(pause::list(&site.store, site.organization(), site.clock.seconds()).await?)
+}
 
 /// Reads this site's log.
-pub fn lookback(site: &Site) -> Lookback<'_, EmbeddedStore, EmbeddedObjects> {
-    Lookback {
-        store: &site.store,
-        objects: &site.objects,
-        organization: site.organization(),
-        paused: &NOT_PAUSED,
-        now: site.clock.seconds(),
-    }
+pub fn lookback<'a>(site: &'a Site, paused: &'a BTreeSet<Name>) -> Lookback<'a, EmbeddedStore, EmbeddedObjects> {
+    Lookback { store: &site.store, objects: &site.objects, organization: site.organization(), paused, now: site.clock.seconds() }
 }
 
 /// `penstock runs [ID]`
 pub async fn runs(global: &Global, id: Option<&str>, export: Option<&str>, limit: usize) -> Result<u8, Failure> {
     let site = Site::open(global)?;
-    let look = lookback(&site);
+    let paused = paused(&site).await?;
+    let look = lookback(&site, &paused);
     if let Some(id) = id {
         let run = look.run(id).await?.ok_or_else(|| Failure::usage(format!("there is no run `{id}`: `penstock runs` lists them")))?;
         summary::print(global, &site, &run, None, first_error(&site, &run).await?.as_deref());
@@ -164,7 +163,8 @@ pub async fn first_error(site: &Site, run: &Run) -> Result<Option<String>, Failu
     if run.deliveries.failed == 0 {
         return Ok(None);
     }
-    let look = lookback(site);
+    let paused = paused(site).await?;
+    let look = lookback(site, &paused);
     for status in [DeliveryStatus::Exhausted, DeliveryStatus::Failed, DeliveryStatus::Canceled] {
         let filter = Filter { run: Some(run.id.clone()), status: Some(status), ..Filter::default() };
         let Some(found) = list(&look, &filter, 1).await?.into_iter().find(|delivery| !delivery.attempts.is_empty()) else {
@@ -178,13 +178,15 @@ pub async fn first_error(site: &Site, run: &Run) -> Result<Option<String>, Failu
 }
 
 async fn one(site: &Site, id: &str) -> Result<Delivery, Failure> {
-    let found = lookback(site).delivery(id).await?;
+    let paused = paused(site).await?;
+    let found = lookback(site, &paused).delivery(id).await?;
     found.ok_or_else(|| Failure::usage(format!("there is no delivery `{id}`: `penstock deliveries` lists them")))
 }
 
 /// The deliveries that the filters let through, the newest first.
 async fn many(site: &Site, args: &LookArgs) -> Result<Vec<Delivery>, Failure> {
-    list(&lookback(site), &filter(site, args)?, args.limit).await
+    let paused = paused(site).await?;
+    list(&lookback(site, &paused), &filter(site, args)?, args.limit).await
 }
 
 /// At most `limit` deliveries, however many pages they take.

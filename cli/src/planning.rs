@@ -183,9 +183,10 @@ fn cut(
     changes: impl Iterator<Item = Result<engine::model::change::Change, rows::SourceError>>,
 ) -> Result<(Directory, Totals), Failure> {
     let wrong = |e: std::io::Error| match e.kind() {
-        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
-            Failure::from(PortError::Full(format!("the plan cannot be written to {}", file.display())))
-        }
+        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Failure::from(PortError::Full(format!(
+            "the plan cannot be written to {}: free some space, or choose another data directory",
+            file.display()
+        ))),
         _ => Failure::new(format!("the plan cannot be written to {}: {e}", file.display())),
     };
     let started_at = run.started_at_text();

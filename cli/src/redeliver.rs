@@ -33,7 +33,8 @@ pub async fn redeliver(global: &Global, args: &LookArgs, yes: bool) -> Result<u8
             count = 1;
         }
         None if filtered => {
-            let look = look::lookback(&site);
+            let paused = look::paused(&site).await?;
+            let look = look::lookback(&site, &paused);
             for filter in look::filter(&site, args)?.to_send_again() {
                 let mut after = None;
                 loop {
@@ -61,7 +62,8 @@ pub async fn redeliver(global: &Global, args: &LookArgs, yes: bool) -> Result<u8
     }
     site::allowed_ranges(global)?;
     let _lock = site.lock()?;
-    let look = look::lookback(&site);
+    let paused = look::paused(&site).await?;
+    let look = look::lookback(&site, &paused);
     let mut runs = Vec::new();
     for (id, places) in wanted {
         let run = look.run(&id).await?.ok_or_else(|| Failure::usage(format!("there is no run `{id}`")))?;

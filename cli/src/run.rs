@@ -183,7 +183,11 @@ impl Runner<'_> {
         if let Err(failure) = &begun {
             // Where not even this can be written (a full disk), the next run finds the rest.
             let wall = self.site.clock.now().wall;
-            let _ = request::end(store, organization, asked.run, Status::Failed, failure.message.clone(), wall).await;
+            let _ = match header {
+                // What a plan file says may hold again later, under the same keys.
+                Some(_) => request::take_back(store, organization, &asked.run, wall / 1_000_000).await,
+                None => request::end(store, organization, asked.run, Status::Failed, failure.message.clone(), wall).await.map(drop),
+            };
         }
         begun
     }

@@ -14,6 +14,7 @@ use engine::schedule::{self, Due};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::task::JoinHandle;
 
 /// Schedules and requests are looked at so often.
 const TICK: Duration = Duration::from_secs(1);
@@ -23,6 +24,8 @@ const SWEEP_TICKS: u64 = 60;
 const RETENTION_TICKS: u64 = 600;
 /// Firings taken at once from each part of the index.
 const MOST_DUE: usize = 200;
+/// A lane that waits for its store answers later; it is asked again.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// A note of work without a run is left by a process that was killed; a younger one may be just being written, microseconds.
 const ABANDONED_AFTER: u64 = 60_000_000;
 
@@ -30,6 +33,7 @@ const ABANDONED_AFTER: u64 = 60_000_000;
 pub async fn run(house: Arc<House>, wake: Arc<tokio::sync::Notify>) {
     let mut known: HashMap<String, u64> = HashMap::new();
     let mut tick = 0u64;
+    let mut forgetting: Option<JoinHandle<()>> = None;
     loop {
         let sweep = tick.is_multiple_of(SWEEP_TICKS);
         let done = async {
@@ -40,8 +44,8 @@ pub async fn run(house: Arc<House>, wake: Arc<tokio::sync::Notify>) {
                     house.lanes.look(&lane);
                 }
             }
-            if tick.is_multiple_of(RETENTION_TICKS) {
-                house.forget_old().await?;
+            if tick.is_multiple_of(RETENTION_TICKS) && forgetting.as_ref().is_none_or(JoinHandle::is_finished) {
+                forgetting = Some(tokio::task::spawn_local(forget(Arc::clone(&house))));
             }
             Ok::<(), String>(())
         };
@@ -52,6 +56,13 @@ pub async fn run(house: Arc<House>, wake: Arc<tokio::sync::Notify>) {
             () = tokio::time::sleep(TICK) => tick += 1,
             () = wake.notified() => {}
         }
+    }
+}
+
+/// A long piece of work that nothing waits for.
+async fn forget(house: Arc<House>) {
+    if let Err(error) = house.forget_old().await {
+        house.log.trouble("what is too old could not be deleted; it is tried again", &[("error", &error)]);
     }
 }
 
@@ -130,7 +141,7 @@ async fn look_after_one(house: &House, work: &Work) -> Result<(), String> {
             match (complete, run.cancel_asked) {
                 (true, _) => house.planner.finish(&lane, &run.id),
                 // The lane says when nothing of it is on its way any more.
-                (false, true) => house.lanes.withdraw(&lane, &run.id).await,
+                (false, true) => drop(tokio::time::timeout(PATIENCE, house.lanes.withdraw(&lane, &run.id)).await),
                 (false, false) => house.lanes.look(&lane),
             }
         }

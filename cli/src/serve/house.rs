@@ -15,14 +15,21 @@ use engine::model::destination::Destination;
 use engine::model::name::Name;
 use engine::model::project::Project;
 use engine::model::source::{Model, Source};
-use engine::port::{Clock, PortError};
+use engine::port::Clock;
+use engine::push;
 use engine::run::document::Run;
 use engine::run::retention;
+use engine::token;
 use ipnet::IpNet;
 use std::collections::HashMap;
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use transport::{AddressPolicy, HttpTransport, TransportOptions};
+
+/// Documents and objects deleted at once.
+const PIECE: u64 = 2_000;
+/// Pieces deleted of an organization before the next one has its turn; the rest goes ten minutes later.
+const MOST_PIECES: usize = 500;
 
 /// A path without `.` and `..`, as far as its words tell.
 fn plain(path: &Path) -> PathBuf {
@@ -128,7 +135,14 @@ impl House {
     /// Whether a model's rows lie where this process may read: whoever may write definitions is not thereby to read any file of the
     /// machine.
     pub fn may_read(&self, model: &Model) -> Result<(), String> {
-        let Source::File { path, .. } = &model.source else { return Ok(()) };
+        let path = match &model.source {
+            Source::File { path, .. } => path,
+            // A socket would let the caller in as this process's own user.
+            Source::Postgres { dsn, .. } if rows::names_socket(dsn.reveal()) => {
+                return Err(format!("model {}: its dsn names a socket of this machine; a server reads over TCP, so name a host", model.id));
+            }
+            Source::Postgres { .. } | Source::Push => return Ok(()),
+        };
         let whole = plain(&self.folder.join(path));
         // A link on the way to the first glob is followed; what the operator puts into the folder is the operator's.
         let literal: PathBuf =
@@ -146,26 +160,29 @@ impl House {
         }
     }
 
-    /// Deletes what is older than it may be.
+    /// Deletes what is older than it may be, of every organization, a piece at a time so that writers get their turns.
     pub async fn forget_old(&self) -> Result<(), String> {
-        let text = |error: PortError| error.to_string();
-        let now = self.clock.seconds();
-        let mut deleted = self.store.purge_expired(now).await.map_err(text)?;
-        for organization in retention::organizations(&self.store, now).await.map_err(text)? {
-            let retention_seconds = self.retention_seconds(&organization).await?;
-            // One piece after the other, so that deliveries get their turns at the store.
-            loop {
-                let swept = retention::sweep(&self.store, &self.objects, &organization, retention_seconds, now, 1000);
-                let swept = swept.await.map_err(text)?;
-                deleted += swept.documents + swept.objects;
+        let text = |error: engine::port::PortError| error.to_string();
+        let mut forgotten = 0;
+        for organization in token::organizations(&self.store, self.clock.now().wall).await.map_err(text)? {
+            let keep = self.retention_seconds(&organization).await?;
+            let project = self.project(&organization).await?;
+            for model in project.models.values().filter(|model| model.source == Source::Push) {
+                push::sweep(&self.store, &self.objects, &organization, &model.id, self.clock.seconds()).await.map_err(text)?;
+            }
+            for _ in 0..MOST_PIECES {
+                let now = self.clock.seconds();
+                let swept = retention::sweep(&self.store, &self.objects, &organization, keep, now, PIECE).await.map_err(text)?;
+                forgotten += swept.documents + swept.objects;
                 if !swept.more {
                     break;
                 }
             }
         }
-        if deleted > 0 {
-            // Readers may be in the way; the next round tries again.
+        forgotten += self.store.purge_expired(self.clock.seconds()).await.map_err(text)?;
+        if forgotten > 0 {
             self.store.scrub().await.map_err(text)?;
+            self.log.note("deleted what is older than it may be", &[("pieces", &forgotten.to_string())]);
         }
         Ok(())
     }

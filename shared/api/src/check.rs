@@ -80,7 +80,7 @@ fn check(value: Value, text: &str) -> Result<(), String> {
         Value::Time => engine::time::parse_rfc3339(text)
             .map(drop)
             .ok_or_else(|| "must be a point in time like 2026-01-01T00:00:00Z (a `+` in a query is written %2B)".to_string()),
-        Value::Tag => Ok(()),
+        Value::Tag | Value::Key => Ok(()),
     }
 }
 

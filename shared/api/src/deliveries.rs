@@ -2,7 +2,7 @@
 
 use crate::answer::Answer;
 use crate::call::Call;
-use crate::definitions::{Page, lane};
+use crate::definitions::{Page, catalog, lane};
 use crate::document;
 use crate::example;
 use crate::office::Office;
@@ -10,11 +10,13 @@ use crate::operation::{Chapter, Good, Link, Operation, Parameter, Verb, of};
 use crate::parameters as p;
 use crate::problem::{Code, Problem};
 use crate::runs::{lookback, looked, read, time};
-use crate::view::DeliveryView;
+use crate::view::{CredentialName, DeliveryView};
+use engine::catalog::Kind;
 use engine::deliver::order::parse_delivery_id;
 use engine::judge::Class;
 use engine::lane::pause;
 use engine::lookback::{DeliveryStatus, Filter};
+use engine::model::name::Name;
 use engine::model::project::Problem as Found;
 use engine::plan::requests::directory;
 use engine::run::redeliver::{self, Refused};
@@ -100,7 +102,19 @@ pub(crate) async fn get<O: Office>(office: Rc<O>, call: Call) -> Result<Answer, 
     let paused = pause::list(office.store(), call.organization()?, office.now().wall / 1_000_000).await?;
     let delivery = lookback(&*office, &call, &paused)?.delivery(id).await?;
     let delivery = delivery.ok_or_else(|| Problem::missing("delivery", id))?;
-    Ok(Answer::json(200, &DeliveryView::of(delivery)))
+    let credential = credential(&*office, &call, &delivery.destination).await?;
+    Ok(Answer::json(200, &DeliveryView::of(delivery).with_credential(credential)))
+}
+
+/// The credential of a destination as both are now: requests carry the current one, not the one of when their run began.
+async fn credential<O: Office>(office: &O, call: &Call, destination: &str) -> Result<Option<CredentialName>, Problem> {
+    let catalog = catalog(office, call)?;
+    let Ok(destination) = Name::new(destination) else { return Ok(None) };
+    let Some(destination) = catalog.get(Kind::Destination, &destination).await? else { return Ok(None) };
+    let Some(Ok(id)) = destination.body["credential"].as_str().map(Name::new) else { return Ok(None) };
+    let Some(credential) = catalog.get(Kind::Credential, &id).await? else { return Ok(None) };
+    let kind = credential.body["type"].as_str().unwrap_or_default().to_string();
+    Ok(Some(CredentialName { id: id.to_string(), kind }))
 }
 
 /// What is sent again.

@@ -9,7 +9,7 @@ use crate::office::{Office, Probed};
 use crate::operation::{Body, Chapter, Content, Good, Operation, Verb, of};
 use crate::parameters as p;
 use crate::problem::{Code, Problem};
-use crate::view::{OutcomeClass, RequestView, ResponseView};
+use crate::view::{OutcomeClass, RequestView, ResponseView, public_error};
 use engine::catalog::Kind;
 use engine::deliver::attach::Attachments;
 use engine::judge::{Class, SuccessRule, judge};
@@ -169,6 +169,11 @@ pub(crate) async fn test<O: Office>(office: Rc<O>, call: Call) -> Result<Answer,
         Exchange::Failure { .. } => None,
     };
     let error = verdict.error.as_deref().map(|error| attachments.shown_text(error));
+    let public = error.as_deref().map(|error| public_error(verdict.class, error, &shown.url));
+    if public != error {
+        office.failed(&call.request, &format!("a test of destination {name}: {}", error.unwrap_or_default()));
+    }
+    let error = public;
     let tested = Tested { request: shown, response, class: verdict.class, error, duration_ms: duration.div_ceil(1000) };
     Ok(Answer::json(200, &tested))
 }

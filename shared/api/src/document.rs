@@ -193,6 +193,7 @@ fn value_schema(value: Value) -> Schema {
         Value::Boolean => ObjectBuilder::new().schema_type(Type::Boolean),
         Value::Word(words) => text().enum_values(Some(words())),
         Value::Time => text().format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime))),
+        Value::Key => text().min_length(Some(1)).max_length(Some(255)).pattern(Some("^[!-~]([ -~]{0,253}[!-~])?$")),
         Value::Tag => text().pattern(Some("^(\\*|\"[0-9]{1,18}\")$")),
     };
     schema.build().into()

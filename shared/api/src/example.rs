@@ -23,6 +23,7 @@ pub(crate) const DELIVERY: &str = r#"{
     "id": "dlv_06c1m2k3n4p5q6r7_0_0", "run": "run_06c1m2k3n4p5q6r7", "export": "newsletter", "destination": "crm", "action": "add",
     "status": "succeeded", "rows": 1, "row_keys": ["42"], "idempotency_key": "dlv_06c1m2k3n4p5q6r7_0_0",
     "request": {"method": "POST", "url": "https://api.example.com/members", "headers": [["Content-Type", "application/json"], ["Authorization", "[redacted]"]], "body": "{\"id\": \"42\"}"},
+    "credential": {"id": "crm", "type": "bearer"},
     "attempts": [{
         "id": "att_06c1m2k3n4p5q6r7_0_0_1", "number": 1, "class": "success", "status_code": 201,
         "started_at": "2026-01-01T08:00:00.100Z", "completed_at": "2026-01-01T08:00:00.140Z", "duration_ms": 40,

@@ -26,6 +26,18 @@ pub(crate) enum Verb {
     Delete,
 }
 
+impl Verb {
+    /// As the document writes it.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Verb::Get => "get",
+            Verb::Put => "put",
+            Verb::Post => "post",
+            Verb::Delete => "delete",
+        }
+    }
+}
+
 /// The chapters of the page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Chapter {
@@ -101,6 +113,8 @@ pub(crate) enum Value {
     Time,
     /// An entity tag.
     Tag,
+    /// 1 to 255 visible ASCII characters.
+    Key,
 }
 
 /// A parameter.

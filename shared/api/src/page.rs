@@ -2,7 +2,7 @@
 //! the document does not say, but for how calls are made in general.
 
 use crate::document::document;
-use crate::operation::{Chapter, Verb};
+use crate::operation::{Chapter, Operation};
 use crate::problem::CODES;
 use crate::routes::OPERATIONS;
 use serde_json::Value;
@@ -12,7 +12,7 @@ const STYLE: &str = include_str!("page.css");
 
 const INTRODUCTION: &str = r##"
 <p>Every call below <code>/v1</code> needs a token, but for the description itself:</p>
-<pre><code>curl -H "Authorization: Bearer $TOKEN" http://127.0.0.1:8080/v1/exports</code></pre>
+<pre><code>curl -H "Authorization: Bearer $TOKEN" http://127.0.0.1:8787/v1/exports</code></pre>
 <p>A token belongs to one organization and carries scopes: <code>read</code> looks, <code>write</code> changes definitions, rows and
 tokens, <code>send</code> makes requests go out. What is another organization's is answered like what is not there: 404.</p>
 <h4>Lists</h4>
@@ -42,8 +42,8 @@ pub(crate) fn page() -> String {
     let _ = write!(html, "<main>\n<h1>Penstock API</h1>\n<p>{about}</p>\n{INTRODUCTION}");
     for (_, title, about) in Chapter::ALL {
         let _ = write!(html, "<h2 id=\"{}\">{title}</h2>\n<p>{}</p>\n", anchor(title), inline(about));
-        for (path, verb, operation) in operations(&document, title) {
-            self::operation(&mut html, path, verb, operation);
+        for (operation, described) in operations(&document, title) {
+            self::operation(&mut html, operation, described);
         }
     }
     schemas(&mut html, &document);
@@ -52,19 +52,10 @@ pub(crate) fn page() -> String {
     html
 }
 
-/// The operations of a chapter, in the order of the table: path, method, description.
-fn operations<'a>(document: &'a Value, chapter: &str) -> Vec<(&'static str, &'static str, &'a Value)> {
+/// The operations of a chapter, in the order of the table, each with its description.
+fn operations<'a>(document: &'a Value, chapter: &str) -> Vec<(&'static Operation, &'a Value)> {
     let of_chapter = OPERATIONS.iter().filter(|operation| operation.chapter.title() == chapter);
-    let described = of_chapter.map(|operation| {
-        let verb = match operation.verb {
-            Verb::Get => "get",
-            Verb::Put => "put",
-            Verb::Post => "post",
-            Verb::Delete => "delete",
-        };
-        (operation.path, verb, &document["paths"][operation.path][verb])
-    });
-    described.collect()
+    of_chapter.map(|operation| (*operation, &document["paths"][operation.path][operation.verb.as_str()])).collect()
 }
 
 fn navigation(html: &mut String, document: &Value) {
@@ -72,8 +63,8 @@ fn navigation(html: &mut String, document: &Value) {
     let _ = write!(html, "<nav>\n<a class=\"brand\" href=\"#\">Penstock</a>\n<div class=\"version\">API, version {version}</div>\n");
     for (_, title, _) in Chapter::ALL {
         let _ = write!(html, "<details open><summary><a href=\"#{}\">{title}</a></summary><ul>", anchor(title));
-        for (.., operation) in operations(document, title) {
-            let _ = write!(html, "<li><a href=\"#{}\">{}</a></li>", text(&operation["operationId"]), escape(text(&operation["summary"])));
+        for (operation, _) in operations(document, title) {
+            let _ = write!(html, "<li><a href=\"#{}\">{}</a></li>", operation.id, escape(operation.summary));
         }
         html.push_str("</ul></details>\n");
     }
@@ -81,29 +72,28 @@ fn navigation(html: &mut String, document: &Value) {
     html.push_str("<details open><summary><a href=\"#codes\">Codes</a></summary></details>\n</nav>\n");
 }
 
-fn operation(html: &mut String, path: &str, verb: &str, operation: &Value) {
-    let (about, needs) = text(&operation["description"]).rsplit_once("Needs ").unwrap_or((text(&operation["description"]), "no token."));
-    let scope = needs.split('`').nth(1).map_or("no token".to_string(), |scope| format!("scope {scope}"));
+fn operation(html: &mut String, operation: &Operation, described: &Value) {
+    let scope = operation.scope.map_or("no token".to_string(), |scope| format!("scope {}", scope.as_str()));
+    let verb = operation.verb.as_str();
     let _ = write!(
         html,
-        "<article id=\"{}\">\n<header><span class=\"verb {verb}\">{}</span><h3><code>{}</code></h3><span class=\"scope\">{}</span>\
+        "<article id=\"{}\">\n<header><span class=\"verb {verb}\">{}</span><h3><code>{}</code></h3><span class=\"scope\">{scope}</span>\
          <span class=\"summary\">{}</span></header>\n",
-        text(&operation["operationId"]),
+        operation.id,
         verb.to_uppercase(),
-        escape(path),
-        escape(&scope),
-        escape(text(&operation["summary"])),
+        escape(operation.path),
+        escape(operation.summary),
     );
-    if !about.trim().is_empty() {
-        let _ = writeln!(html, "<p>{}</p>", inline(about.trim()));
+    if !operation.about.is_empty() {
+        let _ = writeln!(html, "<p>{}</p>", inline(operation.about));
     }
-    parameters(html, &operation["parameters"]);
-    if let Some(body) = operation.get("requestBody") {
+    parameters(html, &described["parameters"]);
+    if let Some(body) = described.get("requestBody") {
         let must = if body["required"] == true { "" } else { ", may be left away" };
         let _ = write!(html, "<h4>Body{must}</h4>\n<p>{}", inline(text(&body["description"])));
-        contents(html, &body["content"]);
+        contents(html, &body["content"], true);
     }
-    let answers = || operation["responses"].as_object().into_iter().flatten();
+    let answers = || described["responses"].as_object().into_iter().flatten();
     html.push_str("<h4>Answers</h4>\n<table>\n");
     answers().filter(|(_, answer)| answer.get("$ref").is_none()).for_each(|(status, answer)| answer_row(html, status, answer));
     html.push_str("</table>\n<h4>Problems</h4>\n<p class=\"problems\">");
@@ -142,7 +132,7 @@ fn choice(schema: &Value) -> String {
 }
 
 /// What stands in a body: its schema, then an example.
-fn contents(html: &mut String, content: &Value) {
+fn contents(html: &mut String, content: &Value, open: bool) {
     for (media, content) in content.as_object().into_iter().flatten() {
         let _ = write!(html, " <code>{}</code> {}", escape(media), kind(&content["schema"]));
         if let Some(example) = content.get("example") {
@@ -150,7 +140,9 @@ fn contents(html: &mut String, content: &Value) {
                 Value::String(text) => text.clone(),
                 other => serde_json::to_string_pretty(other).unwrap_or_default(),
             };
-            let _ = write!(html, "\n<pre><code>{}</code></pre>", escape(&shown));
+            let open = if open { " open" } else { "" };
+            let shown = escape(&shown);
+            let _ = write!(html, "\n<details class=\"example\"{open}><summary>example</summary><pre><code>{shown}</code></pre></details>");
         }
     }
     html.push('\n');
@@ -161,7 +153,7 @@ fn answer_row(html: &mut String, status: &str, answer: &Value) {
     for (name, header) in answer["headers"].as_object().into_iter().flatten() {
         let _ = write!(html, " Header <code>{}</code>: {}", escape(name), inline(text(&header["description"])));
     }
-    contents(html, &answer["content"]);
+    contents(html, &answer["content"], false);
     html.push_str("</td></tr>\n");
 }
 

@@ -41,7 +41,7 @@ pub(crate) static IF_MATCH: Parameter =
 pub(crate) static IF_NONE_MATCH: Parameter = header("If-None-Match", Value::Tag, "`*`: only if nothing is there yet.", "*");
 pub(crate) static IDEMPOTENCY_KEY: Parameter = header(
     "Idempotency-Key",
-    Value::Text(255),
+    Value::Key,
     "1 to 255 visible characters of the caller's choice. The same request with the same key within 24 hours does nothing again and gets \
      the first answer, with `Idempotency-Replayed: true`. Answers of 5xx are not kept, nor are bodies over 300 KB.",
     "5f3a9c1e-2d4b-4f6a-8b7c-9d0e1f2a3b4c",

@@ -83,16 +83,15 @@ async fn model<O: Office>(office: &O, call: &Call) -> Result<Model, Problem> {
     let name = call.name("model")?;
     let definition = catalog(office, call)?.get(Kind::Model, &name).await?;
     let definition = definition.ok_or_else(|| Problem::missing("model", name.as_str()))?;
+    // Another source's secret is not in the definition as it is shown, so that one is not parsed.
+    let kind = definition.body.pointer("/source/type").and_then(|kind| kind.as_str());
+    if kind != Some(Source::Push.type_name()) {
+        let message = format!("model `{name}` reads its rows elsewhere: `source: {{type: push}}` takes pushed ones");
+        return Err(Problem::new(Code::NotPushed, message));
+    }
     let alone = json!({"models": {name.as_str(): definition.body}});
     let project = configure::parse(&alone).map_err(Problem::invalid)?;
-    let model = project.models.get(&name).cloned().ok_or_else(|| Problem::missing("model", name.as_str()))?;
-    match model.source {
-        Source::Push => Ok(model),
-        _ => Err(Problem::new(
-            Code::NotPushed,
-            format!("model `{name}` reads its rows elsewhere: `source: {{type: push}}` takes pushed ones"),
-        )),
-    }
+    project.models.get(&name).cloned().ok_or_else(|| Problem::missing("model", name.as_str()))
 }
 
 pub(crate) static CHANGES: Operation = Operation {

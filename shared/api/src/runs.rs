@@ -162,13 +162,12 @@ pub(crate) async fn read<O: Office>(office: &O, call: &Call, run: &str) -> Resul
     Ok(lookback(office, call, &BTreeSet::new())?.run(run).await?)
 }
 
-/// What looking back refuses is the cursor, or a combination of filters.
+/// What looking back refuses is a cursor that it did not give for this list.
 pub(crate) fn looked(error: LookError) -> Problem {
     match error {
         LookError::Port(error) => error.into(),
         LookError::Refused(message) => {
-            let problems =
-                vec![Found { path: if message.contains("row") { "row" } else { "after" }.to_string(), message: message.clone() }];
+            let problems = vec![Found { path: "after".to_string(), message: message.clone() }];
             Problem::listed(Code::InvalidParameter, message, problems)
         }
     }

@@ -143,10 +143,7 @@ async fn authenticate<O: Office>(desk: &Desk<O>, headers: &HeaderMap) -> Result<
     let presented = value.to_str().ok().and_then(|text| text.split_once(' ')).filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
     let Some((_, presented)) = presented else { return Err(none()) };
     let presented = presented.trim().to_string();
-    let known = desk.ask(move |office: Rc<O>| async move {
-        let now = office.now().wall / 1_000_000;
-        token::authenticate(office.store(), &presented, now).await
-    });
+    let known = desk.ask(move |office: Rc<O>| async move { token::authenticate(office.store(), &presented, office.now().wall).await });
     match known.await {
         Ok(Ok(Some(token))) => Ok(token),
         Ok(Ok(None)) => Err(refused(
@@ -205,7 +202,10 @@ async fn ask<O: Office>(desk: &Desk<O>, route: Route<O>, call: Call) -> Result<R
     })?;
     match tokio::time::timeout(LONGEST_WAIT, reply).await {
         Ok(reply) => reply.map_err(|_| Closed::Broken),
-        Err(_) => Err(Closed::Busy),
+        Err(_) => {
+            let late = Problem::new(Code::Busy, "this takes longer than a minute and goes on by itself; look again after a moment");
+            Ok(refused(late.header("retry-after", "30")))
+        }
     }
 }
 

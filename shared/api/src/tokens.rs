@@ -141,7 +141,8 @@ pub(crate) async fn create<O: Office>(office: Rc<O>, call: Call) -> Result<Answe
     let own = call.token()?;
     if let Some(scope) = scopes.iter().find(|scope| !own.scopes.contains(scope)) {
         let detail = format!("this token lacks the scope `{}`, and cannot make one that has it", scope.as_str());
-        return Err(Problem::new(Code::Forbidden, detail));
+        let challenge = format!("Bearer realm=\"penstock\", error=\"insufficient_scope\", scope=\"{}\"", scope.as_str());
+        return Err(Problem::new(Code::Forbidden, detail).header("www-authenticate", challenge));
     }
     let now = office.now().wall;
     // What ends makes nothing that outlives it.

@@ -266,7 +266,7 @@ pub(crate) struct RequestView {
     #[schema(example = "POST")]
     method: String,
     /// The whole URL.
-    url: String,
+    pub(crate) url: String,
     /// Name and value, in order.
     headers: Vec<(String, String)>,
     /// The body, if there is one.
@@ -312,6 +312,24 @@ impl ResponseView {
             body: response.body.clone(),
             truncated: response.truncated,
         }
+    }
+}
+
+/// What a caller may know of why an address was refused: which address a name led to is for who runs the server alone, else anybody
+/// who may put a destination could look around in the server's network.
+pub(crate) fn public_error(class: Class, error: &str, url: &str) -> String {
+    let is_address = |word: &&str| {
+        let word = word.trim_matches(|c: char| matches!(c, ',' | ';' | '(' | ')' | '[' | ']' | '`'));
+        let word = word.strip_suffix(':').unwrap_or(word);
+        word.parse::<std::net::IpAddr>().is_ok()
+    };
+    let host = url::Url::parse(url).ok().and_then(|url| url.host_str().map(|host| host.trim_matches(['[', ']']).to_string()));
+    let written = host.is_some_and(|host| host.parse::<std::net::IpAddr>().is_ok());
+    match class == Class::PolicyError && !written && error.split_whitespace().any(|word| is_address(&word)) {
+        true => {
+            "the host's address is not one that may be connected to; who runs the server can allow it, and its log says which".to_string()
+        }
+        false => error.to_string(),
     }
 }
 
@@ -390,6 +408,17 @@ pub(crate) struct AttemptView {
     error: Option<String>,
 }
 
+/// A credential, all but its secrets.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct CredentialName {
+    /// Its name.
+    pub(crate) id: String,
+    /// Its type.
+    #[serde(rename = "type")]
+    #[schema(example = "bearer")]
+    pub(crate) kind: String,
+}
+
 /// A delivery: one request that was owed, with every attempt.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Delivery)]
@@ -419,6 +448,10 @@ pub(crate) struct DeliveryView {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Object, required = false)]
     request: Option<serde_json::Value>,
+    /// The credential that its destination has now; null: it has none. In a list not shown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(required = false)]
+    credential: Option<Option<CredentialName>>,
     /// All attempts, the first one first.
     attempts: Vec<AttemptView>,
     /// When its run was asked for (RFC 3339).
@@ -427,7 +460,13 @@ pub(crate) struct DeliveryView {
 }
 
 impl DeliveryView {
+    /// With the credential that its destination has, if it has one.
+    pub(crate) fn with_credential(self, credential: Option<CredentialName>) -> DeliveryView {
+        DeliveryView { credential: Some(credential), ..self }
+    }
+
     pub(crate) fn of(delivery: lookback::Delivery) -> DeliveryView {
+        let url = delivery.request.as_ref().and_then(|request| request["url"].as_str()).unwrap_or_default().to_string();
         let attempts = delivery.attempts.into_iter().map(|attempt| AttemptView {
             id: attempt.id,
             number: attempt.number,
@@ -437,7 +476,7 @@ impl DeliveryView {
             completed_at: attempt.completed_at,
             duration_ms: attempt.duration_ms,
             response: attempt.response,
-            error: attempt.error,
+            error: attempt.error.map(|error| public_error(attempt.class, &error, &url)),
         });
         DeliveryView {
             attempts: attempts.collect(),
@@ -451,7 +490,29 @@ impl DeliveryView {
             row_keys: delivery.row_keys,
             idempotency_key: delivery.idempotency_key,
             request: delivery.request,
+            credential: None,
             created_at: delivery.created_at,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// faults.md S33: what a name led to is not told, what the caller wrote is.
+    #[test]
+    fn a_refused_address_is_told_to_who_wrote_it_only() {
+        let refused = "10.0.0.7 is a private address: allow private addresses or name its range, 10.0.0.7/32:443, to connect to it";
+        for (class, url, error, told) in [
+            (Class::PolicyError, "https://internal.example/x", refused, false),
+            (Class::PolicyError, "https://10.0.0.7/x", refused, true),
+            (Class::PolicyError, "https://[::1]/x", "::1 is a loopback address: name its range", true),
+            (Class::PolicyError, "https://a.example/", "the run began before the destination moved to https://b.example", true),
+            (Class::ClientError, "https://a.example/", "the destination answered 422: 10.0.0.7 is unknown", true),
+        ] {
+            assert_eq!(public_error(class, error, url) == error, told, "{url}: {error}");
+        }
+        assert!(!public_error(Class::PolicyError, refused, "https://internal.example/x").contains("10.0.0.7"));
     }
 }

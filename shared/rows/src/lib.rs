@@ -23,3 +23,4 @@ pub use request::{Diff, DiffRequest, FieldMapping, FileSource, Format, InvalidRo
 pub use sample::sample;
 pub use snapshot::{CompactSummary, DeltaSummary, compact, snapshot_rows, write_delta};
 pub use source::files::source_version;
+pub use source::postgres::names_socket;

@@ -119,7 +119,7 @@ fn push() -> impl Strategy<Value = Push> {
 
 /// A number or its text: one key.
 fn id(key: u8, value: u8) -> Value {
-    if value % 2 == 0 { json!(key) } else { json!(key.to_string()) }
+    if value.is_multiple_of(2) { json!(key) } else { json!(key.to_string()) }
 }
 
 proptest! {

@@ -55,7 +55,8 @@ pub(super) async fn a_sealed_text_is_one_short_word_of_ascii<S: Secrets>(secrets
         let sealed = secrets.seal(&vec![b'x'; length], CRM).await.unwrap();
         assert!(sealed.bytes().all(|byte| byte.is_ascii_graphic() && !b"\"\\".contains(&byte)), "{sealed}");
         assert!(sealed.len() <= 2 * length + 200, "{length} bytes became {}", sealed.len());
-        assert!(!sealed.contains("xxx"));
+        // Shorter ones come by chance.
+        assert!(!sealed.contains("xxxxxxxxxxxx"));
     }
 }
 

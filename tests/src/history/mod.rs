@@ -66,6 +66,13 @@ impl Plan {
         number
     }
 
+    /// Ends the list of keys, as if it were full.
+    pub fn end_list(&mut self) {
+        if let Some(list) = self.rows.take() {
+            self.list(&list);
+        }
+    }
+
     fn list(&mut self, list: &[u8]) {
         self.chunks.push(Chunk { offset: self.offset, rows: list.len() as u64 / ROW_BYTES });
         self.write(list);
@@ -79,9 +86,7 @@ impl Plan {
 
     /// The object, and how many parcels it has.
     pub fn finish(mut self) -> (Vec<u8>, u32) {
-        if let Some(list) = self.rows.take() {
-            self.list(&list);
-        }
+        self.end_list();
         let directory = Directory { field_names: vec!["id".to_string()], parcels: self.parcels, settled: Vec::new() };
         layout::write_directory(&mut self.out, self.offset, &directory, &self.chunks).expect("writing to memory cannot fail");
         (self.out.into_inner(), directory.parcels.len() as u32)

@@ -319,14 +319,16 @@ impl Past {
         let chance = &mut Chance::new(chance);
         let run = &self.runs[chance.below(self.runs.len())];
         let time = |chance: &mut Chance| START_MS + chance.between(0, (run.started_at / 1000 - START_MS) * 2 + 2000);
-        let mut filter = Filter::default();
-        filter.run = chance.happens(0.25).then(|| run.id.clone());
-        filter.export = chance.happens(0.25).then(|| run.export.clone());
-        filter.destination = chance.happens(0.25).then(|| run.destination.clone());
-        filter.class = chance.happens(0.3).then(|| Class::ALL[chance.below(12)]);
-        filter.status = chance.happens(0.4).then(|| DeliveryStatus::WORDS[chance.below(8)].1);
-        filter.since_ms = chance.happens(0.25).then(|| time(chance));
-        filter.until_ms = chance.happens(0.25).then(|| time(chance));
+        let mut filter = Filter {
+            run: chance.happens(0.25).then(|| run.id.clone()),
+            export: chance.happens(0.25).then(|| run.export.clone()),
+            destination: chance.happens(0.25).then(|| run.destination.clone()),
+            class: chance.happens(0.3).then(|| Class::ALL[chance.below(12)]),
+            status: chance.happens(0.4).then(|| DeliveryStatus::WORDS[chance.below(8)].1),
+            since_ms: chance.happens(0.25).then(|| time(chance)),
+            until_ms: chance.happens(0.25).then(|| time(chance)),
+            row: None,
+        };
         if filter.run.is_some() || filter.export.is_some() || filter.destination.is_some() {
             filter.row = chance.happens(0.3).then(|| format!("k{}", chance.below(61)));
         }

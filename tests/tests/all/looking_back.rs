@@ -7,6 +7,7 @@ use engine::run::document::{Run, Status};
 use futures_util::FutureExt;
 use std::collections::BTreeSet;
 use tests::history::random::{self, Past, START_MS, name};
+use tests::history::{Plan, put_run, row, run};
 use tests::memory::{MemoryObjects, MemoryStore};
 
 fn done<T>(future: impl Future<Output = T>) -> T {
@@ -126,6 +127,33 @@ fn paging_goes_on_behind_its_place_while_more_is_recorded() {
     }
     assert_eq!(found, before);
     assert!(all(world.look(), &Filter::default(), 1000).len() > before.len());
+}
+
+/// A large plan has several lists of keys, each too long to be read at once.
+#[test]
+fn a_row_is_found_in_a_plan_of_many_lists_of_keys() {
+    let (store, objects, organization) = (MemoryStore::new(), MemoryObjects::new(), name("acme"));
+    let mut plan = Plan::new();
+    for parcel in 0..30 {
+        let keys = |delivery: u32| [parcel * 600 + delivery * 2, parcel * 600 + delivery * 2 + 1].map(|key| row(&key.to_string()));
+        plan.add(&(0..300).map(|delivery| keys(delivery).to_vec()).collect::<Vec<_>>());
+        if parcel % 10 == 9 {
+            plan.end_list();
+        }
+    }
+    // One of its keys is there twice.
+    plan.add(&[vec![row("4711")]]);
+    let times = (START_MS * 1000, Some(START_MS * 1000 + 1));
+    let mut run = run(&organization, "run_1", &name("news"), &name("crm"), Status::Canceled, times);
+    done(put_run(&store, &objects, &organization, &mut run, plan, |_| false)).unwrap();
+    let paused = BTreeSet::new();
+    let look = Lookback { store: &store, objects: &objects, organization: &organization, paused: &paused, now: 0 };
+    let find = |key: u32| ids(&all(look, &Filter { export: Some(name("news")), row: Some(key.to_string()), ..Filter::default() }, 10));
+    for key in (0..18_000).step_by(97) {
+        assert_eq!(find(key), [format!("dlv_1_{}_{}", key / 600, key % 600 / 2)], "{key}");
+    }
+    assert_eq!(find(4711), ["dlv_1_7_255", "dlv_1_30_0"]);
+    assert_eq!((find(18_000), find(99_999)), (vec![], vec![]));
 }
 
 #[test]

@@ -61,7 +61,8 @@ fn document(section: &Section, key: &Key) -> Value {
     if list {
         at = &mut at[0];
     }
-    if top == "credentials" || !at.is_object() {
+    // Their type decides which other keys belong there.
+    if top == "credentials" || section.place.ends_with(".source") || !at.is_object() {
         *at = Value::Object(Map::new());
     }
     at.as_object_mut().unwrap().extend(beside(section, key));

@@ -398,7 +398,7 @@ pub(super) static SOURCE_POSTGRES: Section = Section {
             "dsn",
             "postgres:// URL or key=value pairs",
             "",
-            "\"${PG_DSN}\"",
+            "\"postgres://reader:${PG_PASSWORD}@db.example.com:5432/shop\"",
             "Server, database, user and password; never shown. TLS as `sslmode` says: disable, prefer (unless it is written) or require; \
              certificates are always checked.",
         )),

@@ -7,7 +7,8 @@ use super::cursor::{LATEST_MS, Position};
 use super::reading::Reading;
 use crate::deliver::log::{SPAN_MS, oldest_start};
 use crate::keys;
-use crate::port::{Index, Objects, PortError, Store};
+use crate::port::{Index, Listed, Objects, PortError, Store};
+use futures_util::future::join_all;
 use std::collections::{BinaryHeap, VecDeque};
 
 /// So many entries are read first of each partition, then twice as many each time up to the most.
@@ -161,9 +162,23 @@ impl Merge {
 
     /// The stream whose next segment is the greatest of all; `None`: no stream has one.
     async fn front<S: Store, O: Objects>(&mut self, reading: &mut Reading<'_, S, O>) -> Result<Option<usize>, PortError> {
-        for stream in &mut self.streams {
-            while stream.read.is_empty() && !stream.ended {
-                stream.read_on(self.index, &self.start, reading).await?;
+        // Those that have nothing at hand are read side by side.
+        let is_empty = |stream: &&mut Stream| stream.read.is_empty() && !stream.ended;
+        loop {
+            let look = reading.look;
+            let (index, start) = (self.index, self.start.as_str());
+            let empty: Vec<&mut Stream> = self.streams.iter_mut().filter(is_empty).collect();
+            if empty.is_empty() {
+                break;
+            }
+            let listing = empty
+                .iter()
+                .map(|stream| look.store.list_index(index, &stream.partition, start..stream.end.as_str(), true, stream.limit, look.now));
+            let listed = join_all(listing).await;
+            for (stream, listed) in empty.into_iter().zip(listed) {
+                let listed = listed?;
+                reading.pays_for(listed.len());
+                stream.take(listed);
             }
         }
         let fronts = self.streams.iter().enumerate().filter_map(|(place, stream)| Some((&stream.read.front()?.sort, place)));
@@ -172,21 +187,17 @@ impl Merge {
 }
 
 impl Stream {
-    async fn read_on<S: Store, O: Objects>(&mut self, index: Index, start: &str, reading: &mut Reading<'_, S, O>) -> Result<(), PortError> {
-        let listed = reading.index(index, &self.partition, start..&self.end, self.limit).await?;
+    fn take(&mut self, listed: Vec<Listed>) {
         self.ended = listed.len() < self.limit;
         self.limit = (self.limit * 2).min(MOST_READ);
         if let Some(last) = listed.last() {
             self.end.clone_from(&last.sort);
         }
-        self.read = listed
-            .into_iter()
-            .filter_map(|listed| {
-                let (newest_ms, run, parcel) = keys::parse_attempts_sort(&listed.sort)?;
-                let oldest_ms = oldest_start(&listed.summary).unwrap_or(0);
-                Some(Entry { newest_ms, oldest_ms, run: run.to_string(), parcel, segment: listed.key.sort, sort: listed.sort })
-            })
-            .collect();
-        Ok(())
+        let entries = listed.into_iter().filter_map(|listed| {
+            let (newest_ms, run, parcel) = keys::parse_attempts_sort(&listed.sort)?;
+            let oldest_ms = oldest_start(&listed.summary).unwrap_or(0);
+            Some(Entry { newest_ms, oldest_ms, run: run.to_string(), parcel, segment: listed.key.sort, sort: listed.sort })
+        });
+        self.read = entries.collect();
     }
 }

@@ -14,13 +14,13 @@ use std::ops::Range;
 use std::sync::Arc;
 
 /// A page ends once it has cost so many microseconds, roughly.
-const WORTH: u64 = 12_000;
+const WORTH: u64 = 9_000;
 /// What reading costs, microseconds: a call, an index entry, a document of a list, unpacking it, a kilobyte of an object.
-const CALL: u64 = 60;
-const ENTRY: u64 = 2;
+const CALL: u64 = 40;
+const ENTRY: u64 = 1;
 const DOCUMENT: u64 = 1;
-const UNPACK: u64 = 5;
-const KILOBYTE: u64 = 2;
+const UNPACK: u64 = 4;
+const KILOBYTE: u64 = 1;
 /// Frames of plans are kept up to so many bytes in all.
 const KEPT_BYTES: usize = 8 << 20;
 /// So much is read of a block at first, for its list of frames.
@@ -84,8 +84,13 @@ impl<'a, S: Store, O: Objects> Reading<'a, S, O> {
     /// An index range, the greatest first.
     pub async fn index(&mut self, index: Index, partition: &str, range: Range<&str>, limit: usize) -> Result<Vec<Listed>, PortError> {
         let listed = self.look.store.list_index(index, partition, range, true, limit, self.look.now).await?;
-        self.spent += CALL + ENTRY * listed.len() as u64;
+        self.pays_for(listed.len());
         Ok(listed)
+    }
+
+    /// Counts an index range of so many entries.
+    pub fn pays_for(&mut self, entries: usize) {
+        self.spent += CALL + ENTRY * entries as u64;
     }
 
     /// A run; `None`: there is none.
@@ -242,10 +247,14 @@ impl<'a, S: Store, O: Objects> Reading<'a, S, O> {
     /// The deliveries of a run that carry the row of a key, in the order of sending.
     pub async fn deliveries_of_row(&mut self, run: &Run, row: &str) -> Result<Vec<(u32, u32)>, PortError> {
         let Some(head) = self.head(run).await? else { return Ok(Vec::new()) };
-        let Some(table) = self.object(run, head.chunk_table()).await? else { return Ok(Vec::new()) };
+        let chunks = match head.chunks {
+            0 => Vec::new(),
+            1 => vec![head.first_chunk],
+            _ => self.object(run, head.chunk_table()).await?.map(|table| Chunk::parse_all(&table)).unwrap_or_default(),
+        };
         let hash = rows_by_key::hash(row);
         let mut found: Vec<(u32, u32)> = Vec::new();
-        for chunk in Chunk::parse_all(&table) {
+        for chunk in chunks {
             for Found { action, parcel, index } in self.search(run, chunk, hash).await? {
                 found.push((head.first_of(action) + parcel, index));
             }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 
 /// The head's length.
-pub const HEAD_BYTES: u64 = 48;
+pub const HEAD_BYTES: u64 = 64;
 /// What the table says of a parcel.
 pub const PLACE_BYTES: u64 = 24;
 const MARK: [u8; 8] = *b"PLAN\x02\0\0\0";
@@ -58,6 +58,8 @@ pub struct Head {
     pub table: u64,
     /// The length of the notes.
     pub notes: u64,
+    /// The first list of keys; most plans have no other.
+    pub first_chunk: Chunk,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -75,6 +77,7 @@ impl Head {
         }
         bytes[24..32].copy_from_slice(&self.table.to_le_bytes());
         bytes[32..40].copy_from_slice(&self.notes.to_le_bytes());
+        bytes[40..56].copy_from_slice(&self.first_chunk.to_bytes());
         bytes
     }
 
@@ -85,7 +88,15 @@ impl Head {
         }
         let short = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"));
         let long = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"));
-        let head = Head { parcels: short(8), adding: short(12), updating: short(16), chunks: short(20), table: long(24), notes: long(32) };
+        let head = Head {
+            parcels: short(8),
+            adding: short(12),
+            updating: short(16),
+            chunks: short(20),
+            table: long(24),
+            notes: long(32),
+            first_chunk: Chunk { offset: long(40), rows: long(48) },
+        };
         match u64::from(head.adding) + u64::from(head.updating) <= u64::from(head.parcels) {
             true => Ok(head),
             false => Err("a plan's head contradicts itself".to_string()),
@@ -162,6 +173,7 @@ pub fn write_directory(out: &mut (impl Write + Seek), offset: u64, directory: &D
         chunks: chunks.len() as u32,
         table: offset,
         notes: notes.len() as u64,
+        first_chunk: chunks.first().copied().unwrap_or_default(),
     };
     out.seek(SeekFrom::Start(0))?;
     out.write_all(&head.to_bytes())?;

@@ -13,7 +13,7 @@ pub const ROW_BYTES: u64 = 14;
 type Row = [u8; ROW_BYTES as usize];
 
 /// Where a list lies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Chunk {
     /// Where it begins in the object.
     pub offset: u64,

@@ -136,7 +136,7 @@ mod tests {
         let id = key(&["id"]);
         for (line, why) in [
             ("", "is not valid JSON"),
-            ("{\"upsert\": {\"id\": 1}", "is not valid JSON: EOF while parsing an object at column 22"),
+            ("{\"upsert\": {\"id\": 1}", "is not valid JSON: EOF while parsing an object at column 20"),
             ("[]", "is not a JSON object"),
             ("7", "is not a JSON object"),
             ("{}", "must have one member, `upsert` or `remove`"),

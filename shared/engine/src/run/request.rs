@@ -6,7 +6,7 @@ use super::document::{self, Run, Status, Wish};
 use super::retention;
 use super::state::{self, State};
 use super::work::{self, Work};
-use crate::keys::LaneName;
+use crate::keys::{self, LaneName};
 use crate::model::name::Name;
 use crate::plan::layout::Directory;
 use crate::port::{Expect, PortError, Store};
@@ -100,6 +100,13 @@ pub async fn end<S: Store>(store: &S, organization: &Name, run: Run, status: Sta
     begin::unclaim(store, organization, &ended.export, &ended.id, now).await?;
     work::done(store, organization, &ended.id, now).await?;
     Ok(ended)
+}
+
+/// Takes back a run of which nothing was kept: it is as if nobody had asked for it, so that its id can be used again.
+pub async fn take_back<S: Store>(store: &S, organization: &Name, run: &Run, now: u64) -> Result<(), PortError> {
+    store.delete(&keys::run(organization, &run.id), Expect::Any, now).await?;
+    begin::unclaim(store, organization, &run.export, &run.id, now).await?;
+    work::done(store, organization, &run.id, now).await
 }
 
 /// Asks for the end of a run. What was delivered counts. One that is held is over at once; of the others nothing more may start from

@@ -1,8 +1,10 @@
 //! The stage of the API's tests: a router over an office on memory, served on this thread, and requests that go straight into it.
 
+use super::promise;
 use api::{Desk, clerk, router};
 use bytes::Bytes;
 use engine::model::name::Name;
+use engine::run::state;
 use engine::token::{self, Scope, Wanted};
 use http_body_util::{BodyExt, Full};
 use hyper::{HeaderMap, Request};
@@ -83,13 +85,21 @@ impl Asking<'_> {
         Asking { body: body.into(), ..asking }
     }
 
-    /// The answer.
+    /// With these bytes as its body.
+    pub fn raw(self, body: impl Into<Bytes>) -> Self {
+        Asking { body: body.into(), ..self }
+    }
+
+    /// The answer, which must be one that the description promises.
     pub async fn send(self) -> Answered {
         let request: Request<Full<Bytes>> = self.request.body(Full::new(self.body)).expect("a sound request");
+        let (method, path) = (request.method().to_string(), request.uri().to_string());
         let response = self.stage.router.clone().oneshot(request).await.expect("the router always answers");
         let (parts, body) = response.into_parts();
         let body = body.collect().await.expect("the answer is whole").to_bytes();
-        Answered { status: parts.status.as_u16(), headers: parts.headers, body }
+        let answered = Answered { status: parts.status.as_u16(), headers: parts.headers, body };
+        promise::hold(&method, &path, &answered);
+        answered
     }
 }
 
@@ -112,6 +122,17 @@ impl Stage {
     /// A token of `acme` that may do everything.
     pub async fn owner(&self) -> String {
         self.token("acme", &Scope::ALL).await
+    }
+
+    /// Gives `newsletter` free, as whoever plans does when a guard holds a run.
+    pub async fn free_export(&self, organization: &str) {
+        let (organization, export) = (Name::new(organization).expect("a name"), Name::new("newsletter").expect("a name"));
+        let now = self.office.wall.get() / 1_000_000;
+        let freed = state::change(&self.office.store, &organization, &export, now, |state| {
+            state.current = None;
+            Ok::<(), ()>(())
+        });
+        freed.await.expect("memory does not fail").expect("nothing is refused");
     }
 
     /// Puts a definition that must be sound.

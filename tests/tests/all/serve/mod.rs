@@ -9,5 +9,5 @@ mod observing;
 mod pushing;
 mod schedules;
 mod secrets;
-mod server;
+pub(crate) mod server;
 mod starting;

@@ -155,7 +155,8 @@ fn a_torn_upload_changes_nothing_and_says_what_is_wrong() {
     wait(async {
         let shelf = Shelf::new();
         shelf.push_well(&upserts(1..=3, "a")).await;
-        let before = (shelf.pushed().await, shelf.rows().await);
+        let rows_before = shelf.rows().await;
+        let before = (shelf.pushed().await, rows_before);
         let upload = shelf.begin().await;
         let text = rows(1..=6, "b");
         let (one, rest) = text.as_bytes().split_at(text.len() / 3);
@@ -309,8 +310,8 @@ fn what_a_push_left_when_it_was_cut_short_is_cleared_after_a_day() {
         shelf.push_well(&upserts(4..=4, "a")).await;
         let kept = shelf.object_names().await;
         assert_eq!(kept.len(), 3, "the base, the one before, which somebody may still read, and a change: {kept:?}");
-        // Reading the state is the first call; putting the object the second.
-        shelf.trouble.after(1, true);
+        // The state is read, the change that this one is joined with is read, and the object of both is put.
+        shelf.trouble.after(2, true);
         shelf.push(&upserts(5..=5, "a"), "x").await.unwrap_err();
         let names = shelf.object_names().await;
         assert!(names.len() > kept.len(), "{names:?}");

@@ -50,7 +50,8 @@ pub struct Database<'s> {
 fn programs() -> Option<PathBuf> {
     let folders = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten().map(|entry| entry.path().join("bin"));
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let mut found: Vec<PathBuf> = folders.chain(std::env::split_paths(&path)).filter(|folder| folder.join("initdb").exists()).collect();
+    let has_all = |folder: &PathBuf| ["initdb", "postgres", "pg_isready", "psql"].iter().all(|program| folder.join(program).exists());
+    let mut found: Vec<PathBuf> = folders.chain(std::env::split_paths(&path)).filter(has_all).collect();
     found.sort();
     found.pop()
 }

@@ -406,7 +406,12 @@ fn a_source_takes_the_keys_of_its_type_and_never_shows_its_dsn() {
     };
     let source = "/models/people/source";
     refuse_at(&[
-        (source, postgres(json!({"dsn": null})), "models.people.source.dsn", "`dsn` is missing; write one, as in `dsn: \"${PG_DSN}\"`"),
+        (
+            source,
+            postgres(json!({"dsn": null})),
+            "models.people.source.dsn",
+            "`dsn` is missing; write one, as in `dsn: \"postgres://reader:${PG_PASSWORD}@",
+        ),
         (source, postgres(json!({"dsn": ""})), "models.people.source.dsn", "the secret is empty"),
         (source, postgres(json!({"dsn": "hush"})), "models.people.source.dsn", "is no DSN"),
         (source, postgres(json!({"dsn": "mysql://reader:hush@db/shop"})), "models.people.source.dsn", "is no DSN"),

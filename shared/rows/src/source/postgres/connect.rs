@@ -28,11 +28,7 @@ pub(super) struct Target {
 pub(super) fn target(dsn: &Secret) -> Result<Target, SourceError> {
     const FORM: &str = "write one like postgres://user:password@host:5432/database, the password percent-encoded";
     let unreadable = |what: &str| SourceError::new(ErrorKind::Connect, "the dsn", format!("{what}; {FORM}"));
-    // Certificates are always checked in full, so these three are one.
-    let text = ["verify-full", "verify-ca"].iter().fold(dsn.reveal().to_owned(), |text, mode| {
-        text.replace(&format!("sslmode={mode}"), "sslmode=require").replace(&format!("sslmode='{mode}'"), "sslmode=require")
-    });
-    let mut config: Config = text.parse().map_err(|_| unreadable("cannot be read"))?;
+    let mut config = parse(dsn.reveal()).ok_or_else(|| unreadable("cannot be read"))?;
     if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
         return Err(unreadable("names no host"));
     }
@@ -47,6 +43,19 @@ pub(super) fn target(dsn: &Secret) -> Result<Target, SourceError> {
     }
     let place = place(&config);
     Ok(Target { config, place })
+}
+
+/// Reads a DSN. Certificates are always checked in full, so the three modes that ask for TLS are one.
+fn parse(dsn: &str) -> Option<Config> {
+    let text = ["verify-full", "verify-ca"].iter().fold(dsn.to_owned(), |text, mode| {
+        text.replace(&format!("sslmode={mode}"), "sslmode=require").replace(&format!("sslmode='{mode}'"), "sslmode=require")
+    });
+    text.parse().ok()
+}
+
+/// Whether a DSN leads to a socket of this machine rather than to a host.
+pub fn names_socket(dsn: &str) -> bool {
+    parse(dsn).is_some_and(|config| config.get_hosts().iter().any(|host| !matches!(host, Host::Tcp(_))))
 }
 
 fn place(config: &Config) -> String {
@@ -104,9 +113,8 @@ mod tests {
 
     #[test]
     fn a_dsn_that_cannot_be_read_is_not_shown() {
-        for dsn in ["postgres://reader:hu?sh=hush@db/shop", "host=db hush", "hush", "", "password=hush", "postgres://reader:hush@db:x/shop"]
-        {
-            let error = target(&Secret::new(dsn)).err().unwrap();
+        for dsn in ["postgres://reader:x@db/shop?a=hush", "host=db hush", "hush", "", "password=hush", "postgres://reader:hush@db:x/shop"] {
+            let error = target(&Secret::new(dsn)).err().expect(dsn);
             assert_eq!(error.kind, ErrorKind::Connect);
             assert!(!error.to_string().contains("hush") && error.to_string().contains("postgres://"), "{error}");
         }

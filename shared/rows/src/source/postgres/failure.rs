@@ -71,20 +71,18 @@ fn described(error: &Error, place: &str, query: &str) -> SourceError {
 }
 
 fn reading(error: &Error, rows: u64, place: &str) -> SourceError {
-    match error.as_db_error() {
-        Some(said) if said.code() == &SqlState::READ_ONLY_SQL_TRANSACTION => {
-            SourceError::new(ErrorKind::Query, "the query", format!("may only read: {}", server_said(said)))
+    let Some(said) = error.as_db_error() else { return lost(&chain(error), rows, place) };
+    let (kind, what) = match said.code() {
+        code if *code == SqlState::READ_ONLY_SQL_TRANSACTION => (ErrorKind::Query, "may only read".to_owned()),
+        code if *code == SqlState::QUERY_CANCELED => {
+            (ErrorKind::Torn, format!("was canceled after {rows} rows (the dsn's options can set a longer statement_timeout)"))
         }
-        Some(said) if said.code() == &SqlState::QUERY_CANCELED => {
-            let message =
-                format!("was canceled after {rows} rows: {}; a longer statement_timeout can stand in the dsn's options", server_said(said));
-            SourceError::new(ErrorKind::Torn, "the query", message)
-        }
-        // Class 57: the server goes away.
-        Some(said) if said.code().code().starts_with("57") => lost(&server_said(said), rows, place),
-        Some(said) => SourceError::new(ErrorKind::Torn, "the query", format!("failed after {rows} rows: {}", server_said(said))),
-        None => lost(&chain(error), rows, place),
-    }
+        // Class 57: the server goes away. Class 42: what the query names is not ours to read.
+        code if code.code().starts_with("57") => return lost(&server_said(said), rows, place),
+        code if code.code().starts_with("42") => (ErrorKind::Query, "is refused".to_owned()),
+        _ => (ErrorKind::Torn, format!("failed after {rows} rows")),
+    };
+    SourceError::new(kind, place, format!("the query {what}: {}", server_said(said)))
 }
 
 fn lost(why: &str, rows: u64, place: &str) -> SourceError {

@@ -5,6 +5,8 @@ mod connect;
 mod failure;
 mod row;
 
+pub use connect::names_socket;
+
 use super::files::{Numbering, SourceFile, Stream};
 use crate::error::{ErrorKind, SourceError};
 use crate::request::PostgresSource;
@@ -58,7 +60,7 @@ pub(crate) fn open(source: &PostgresSource) -> Result<(SourceFile, Vec<String>),
     let broken = |message: String| SourceError::new(ErrorKind::Io, &place, message);
     started.map_err(|e| broken(format!("no thread could be started to read from it: {e}")))?;
     let header = header.recv().map_err(|_| broken("the reading broke off; run again".to_owned()))??;
-    let reader = QueryReader { begin: Some(begin), blocks, block: Vec::new(), at: 0, ended: false, place: place.clone() };
+    let reader = QueryReader { begin: Some(begin), blocks, block: Vec::new(), at: 0, ended: false, failed: None, place: place.clone() };
     Ok((SourceFile::of_stream(Stream::new(reader), place, Numbering::RowsOf(" of the query")), header))
 }
 
@@ -157,6 +159,8 @@ struct QueryReader {
     block: Vec<u8>,
     at: usize,
     ended: bool,
+    /// Told again to whoever asks again: several threads take turns, and all of them should say the same.
+    failed: Option<SourceError>,
     place: String,
 }
 
@@ -170,8 +174,17 @@ impl Read for QueryReader {
             if self.ended {
                 return Ok(0);
             }
+            if let Some(error) = &self.failed {
+                return Err(io::Error::other(error.clone()));
+            }
             let broken = || SourceError::new(ErrorKind::Torn, &self.place, "the reading broke off; run again");
-            self.block = self.blocks.recv().unwrap_or_else(|_| Err(broken())).map_err(io::Error::other)?;
+            match self.blocks.recv().unwrap_or_else(|_| Err(broken())) {
+                Ok(block) => self.block = block,
+                Err(error) => {
+                    self.failed = Some(error);
+                    continue;
+                }
+            }
             self.at = 0;
             self.ended = self.block.is_empty();
         }
