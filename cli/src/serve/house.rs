@@ -19,7 +19,6 @@ use engine::port::Clock;
 use engine::push;
 use engine::run::document::Run;
 use engine::run::retention;
-use engine::token;
 use ipnet::IpNet;
 use std::collections::HashMap;
 use std::path::{Component, Path, PathBuf};
@@ -164,7 +163,7 @@ impl House {
     pub async fn forget_old(&self) -> Result<(), String> {
         let text = |error: engine::port::PortError| error.to_string();
         let mut forgotten = 0;
-        for organization in token::organizations(&self.store, self.clock.now().wall).await.map_err(text)? {
+        for organization in retention::organizations(&self.store, self.clock.seconds()).await.map_err(text)? {
             let keep = self.retention_seconds(&organization).await?;
             let project = self.project(&organization).await?;
             for model in project.models.values().filter(|model| model.source == Source::Push) {

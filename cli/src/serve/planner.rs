@@ -35,7 +35,7 @@ pub struct Planner {
 }
 
 impl Planner {
-    /// Nothing is done before [`Planner::start`].
+    /// Nothing is done before `start`.
     pub fn new() -> Planner {
         let (tasks, waiting) = channel();
         Planner { tasks: Mutex::new(tasks), waiting: Mutex::new(Some(waiting)), in_hand: Mutex::default() }

@@ -1,5 +1,6 @@
 //! A request that passed every check which its operation describes: who asks, with which parameters and what body.
 
+use crate::json;
 use crate::operation::Operation;
 use crate::problem::{Code, Problem};
 use bytes::Bytes;
@@ -88,7 +89,7 @@ impl Call {
         if self.body.is_empty() {
             return Err(Problem::new(Code::MalformedBody, "this needs a body of JSON; none came"));
         }
-        serde_json::from_slice(&self.body).map(Some).map_err(|error| {
+        json::read(&self.body).map(Some).map_err(|error| {
             let place = format!("line {}, column {}", error.line(), error.column());
             let text = error.to_string();
             let what = text.split(" at line ").next().unwrap_or("it does not parse").to_string();

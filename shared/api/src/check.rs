@@ -61,9 +61,12 @@ fn shortened(text: &str) -> String {
 fn check(value: Value, text: &str) -> Result<(), String> {
     match value {
         Value::Name => Name::new(text).map(drop),
-        Value::Id(_) | Value::Text(_) if text.is_empty() => Err("is empty; leave it away, or write something".to_string()),
-        Value::Id(_) if text.len() > 200 => Err("is too long for an id".to_string()),
-        Value::Id(_) => Ok(()),
+        Value::Text(_) if text.is_empty() => Err("is empty; leave it away, or write something".to_string()),
+        Value::Id(prefix) => {
+            let rest = text.strip_prefix(prefix).unwrap_or_default();
+            let sound = (1..=60).contains(&rest.len()) && rest.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'z' | b'_'));
+            if sound { Ok(()) } else { Err(format!("is not an id: those begin with `{prefix}`")) }
+        }
         Value::Text(longest) if text.chars().count() > longest => Err(format!("is longer than {longest} characters")),
         Value::Text(_) => Ok(()),
         Value::Number(low, high) => {

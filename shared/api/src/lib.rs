@@ -12,6 +12,7 @@ mod desk;
 mod destinations;
 mod document;
 mod example;
+mod json;
 mod members;
 mod office;
 mod operation;

@@ -10,7 +10,6 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use std::collections::BTreeSet;
 
 /// What every token's text begins with, so that scanners for lost secrets find it.
 const PREFIX: &str = "pst_";
@@ -175,24 +174,6 @@ pub async fn list<S: Store>(store: &S, organization: &Name, after: Option<&str>,
         }
     }
     Ok(tokens)
-}
-
-/// The organizations that have tokens.
-pub async fn organizations<S: Store>(store: &S, now: u64) -> Result<BTreeSet<Name>, PortError> {
-    const PAGE: usize = 500;
-    let partition = keys::token("").partition;
-    let mut organizations = BTreeSet::new();
-    let mut from = String::new();
-    loop {
-        let page = store.list(&partition, from.as_str().."~", PAGE, now / 1_000_000).await?;
-        for stored in &page {
-            organizations.insert(read(&stored.body)?.organization);
-        }
-        match page.last() {
-            Some(last) if page.len() == PAGE => from = format!("{}\0", last.key.sort),
-            _ => return Ok(organizations),
-        }
-    }
 }
 
 /// Takes a token back at once. False if the organization has none of that id.

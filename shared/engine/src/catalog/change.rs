@@ -41,7 +41,7 @@ pub(super) struct Filled {
 
 impl<S: Store, K: Secrets> Catalog<'_, S, K> {
     /// Creates or replaces a definition. [`REDACTED`] in the place of a secret keeps the one that is stored, as long as it may (see
-    /// [`super::origin`]). A put of what is there already changes nothing.
+    /// `origin`). A put of what is there already changes nothing.
     ///
     /// # Errors
     /// Inside: why it was refused; nothing was written then.
@@ -52,13 +52,11 @@ impl<S: Store, K: Secrets> Catalog<'_, S, K> {
         for _ in 0..TRIES {
             let mut whole = self.read_whole().await?;
             let current = whole.position(kind, id);
-            if let Err(refused) = precondition.holds(current.map(|at| whole.entries[at].held.revision)) {
-                return Ok(Err(refused));
-            }
+            let held = precondition.holds(current.map(|at| whole.entries[at].held.revision));
             for (at, entry) in whole.entries.iter_mut().enumerate() {
                 match self.open(entry).await {
                     // A secret that cannot be opened any more is entered again by a put, of this one or of another.
-                    Err(error) if Some(at) == current && keeps_some(kind, &body) => return Err(error),
+                    Err(error) if held.is_ok() && Some(at) == current && keeps_some(kind, &body) => return Err(error),
                     _ => {}
                 }
             }
@@ -66,6 +64,10 @@ impl<S: Store, K: Secrets> Catalog<'_, S, K> {
                 Ok(checked) => checked,
                 Err(refused) => return Ok(Err(refused)),
             };
+            // What would be refused in any case is refused for that (RFC 9110 section 13.2.1).
+            if let Err(refused) = held {
+                return Ok(Err(refused));
+            }
             if checked.writes.is_empty() || self.commit(&whole, checked.writes).await? {
                 return Ok(Ok(checked.put));
             }
@@ -108,9 +110,6 @@ impl<S: Store, K: Secrets> Catalog<'_, S, K> {
         for _ in 0..TRIES {
             let whole = self.read_whole().await?;
             let before = whole.settings.as_ref().map(|(held, _)| held);
-            if let Err(refused) = precondition.holds(Some(before.map_or(0, |held| held.revision))) {
-                return Ok(Err(refused));
-            }
             let mut problems = inside("organization", problems_of(&json!({"organization": body})));
             if problems.is_empty() && body.get("id").is_some_and(|id| *id != json!(self.organization.as_str())) {
                 let message = format!("is fixed: it is `{}`, and tokens belong to it; take it out", self.organization);
@@ -118,6 +117,9 @@ impl<S: Store, K: Secrets> Catalog<'_, S, K> {
             }
             if !problems.is_empty() {
                 return Ok(Err(Refused::Invalid(problems)));
+            }
+            if let Err(refused) = precondition.holds(Some(before.map_or(0, |held| held.revision))) {
+                return Ok(Err(refused));
             }
             let definition = Settings::stored(body.clone());
             if let Some(before) = before.filter(|before| before.definition == definition) {

@@ -3,6 +3,7 @@
 mod asking_twice;
 mod definitions;
 mod document;
+mod load;
 mod matrix;
 mod problems;
 mod promise;
