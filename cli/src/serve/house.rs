@@ -13,7 +13,7 @@ use engine::catalog::Catalog;
 use engine::keys::LaneName;
 use engine::model::destination::Destination;
 use engine::model::name::Name;
-use engine::model::project::Project;
+use engine::model::project::{Project, RETENTION_DAYS};
 use engine::model::source::{Model, Source};
 use engine::port::Clock;
 use engine::push;
@@ -111,8 +111,8 @@ impl House {
     /// How long an organization's runs are kept.
     pub async fn retention_seconds(&self, organization: &Name) -> Result<u64, String> {
         let settings = self.catalog(organization).organization().await.map_err(|e| e.to_string())?;
-        let days = settings.body["retention_days"].as_u64();
-        days.map(|days| days * 24 * 3600).ok_or_else(|| format!("the settings of {organization} do not say how long runs are kept"))
+        let days = settings.body["retention_days"].as_u64().unwrap_or(RETENTION_DAYS.into());
+        Ok(days * 24 * 3600)
     }
 
     /// Where plans are made.

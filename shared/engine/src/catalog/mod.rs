@@ -17,7 +17,7 @@ pub use secret::REDACTED;
 
 use crate::configure;
 use crate::model::name::Name;
-use crate::model::project::{Problem, Project};
+use crate::model::project::{Problem, Project, RETENTION_DAYS};
 use crate::port::{PortError, Secrets, Store};
 use journal::{Entry, Held, Whole};
 use serde::{Deserialize, Serialize};
@@ -210,7 +210,8 @@ impl<S: Store, K: Secrets> Catalog<'_, S, K> {
         let mut body = Map::from_iter([("id".to_string(), json!(self.organization.as_str()))]);
         match held.map(|held| &held.definition) {
             Some(Value::Object(own)) => body.extend(own.clone()),
-            _ => body.extend([("name".to_string(), json!(self.organization.as_str())), ("retention_days".to_string(), json!(30))]),
+            _ => body
+                .extend([("name".to_string(), json!(self.organization.as_str())), ("retention_days".to_string(), json!(RETENTION_DAYS))]),
         }
         let (revision, created_at, updated_at) = held.map_or((0, 0, 0), |held| (held.revision, held.created_at, held.updated_at));
         Settings { revision, body: Value::Object(body), created_at, updated_at }

@@ -25,7 +25,7 @@ pub use nearest::suggestion;
 pub use place::{path_of_item, path_of_key};
 
 use crate::model::name::Name;
-use crate::model::project::{Organization, Problem, Project};
+use crate::model::project::{Organization, Problem, Project, RETENTION_DAYS};
 use crate::model::status::StatusSet;
 use action::Reader;
 use destination::Draft;
@@ -102,7 +102,7 @@ fn look_through_unused<'a>(object: &Object<'a>, drafts: &[Draft<'a>], problems: 
 
 fn default_organization() -> Organization {
     let id = Name::new("default").expect("the word is a name");
-    Organization { name: id.to_string(), id, retention_days: 30 }
+    Organization { name: id.to_string(), id, retention_days: RETENTION_DAYS }
 }
 
 fn organization(place: &Place<'_>) -> Option<Organization> {
@@ -112,7 +112,7 @@ fn organization(place: &Place<'_>) -> Option<Organization> {
         Some(place) => place.text().and_then(|text| Name::new(text).map_err(|message| place.problem(message)).ok()),
     };
     let name = object.given("name").map(|place| place.filled_text());
-    let retention_days = object.given("retention_days").map_or(Some(30), |place| place.integer(1, 3650));
+    let retention_days = object.given("retention_days").map_or(Some(RETENTION_DAYS.into()), |place| place.integer(1, 3650));
     let id = id?;
     let name = name.map_or(Some(id.as_str()), |name| name)?.to_string();
     Some(Organization { id, name, retention_days: retention_days? as u32 })

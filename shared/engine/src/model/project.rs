@@ -3,6 +3,9 @@
 use super::{credential::Credential, destination::Destination, export::Export, name::Name, source::Model};
 use std::collections::BTreeMap;
 
+/// How long deliveries and attempts are kept unless the organization says otherwise, days.
+pub const RETENTION_DAYS: u32 = 30;
+
 /// Whose project it is.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Organization {

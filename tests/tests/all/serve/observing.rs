@@ -51,6 +51,7 @@ fn each_attempt_and_each_run_is_one_line_of_json() {
     let runs: Vec<&Value> = lines.iter().filter(|line| line["message"] == "run" && line["status"] == "succeeded").collect();
     assert_eq!(runs.len(), 1, "{said}");
     assert!(lines.iter().all(|line| line["time"].is_string() && line["level"].is_string()));
+    assert!(lines.iter().all(|line| line["level"] == "info" || line["message"] == "attempt"), "something else was wrong: {said}");
 }
 
 #[test]
