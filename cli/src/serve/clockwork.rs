@@ -18,10 +18,8 @@ use tokio::task::JoinHandle;
 
 /// Schedules and requests are looked at so often.
 const TICK: Duration = Duration::from_secs(1);
-/// Bells are looked at again after so many ticks.
+/// Bells, and runs that should be going on, are looked at again after so many ticks.
 const SWEEP_TICKS: u64 = 60;
-/// Runs that should be going on are looked at again after so many ticks: whatever was overlooked waits no longer than that.
-const LOOK_TICKS: u64 = 2;
 /// What is too old is deleted after so many ticks.
 const RETENTION_TICKS: u64 = 600;
 /// Firings taken at once from each part of the index.
@@ -40,7 +38,7 @@ pub async fn run(house: Arc<House>, wake: Arc<tokio::sync::Notify>) {
         let sweep = tick.is_multiple_of(SWEEP_TICKS);
         let done = async {
             fire(&house).await?;
-            look_after(&house, &mut known, tick, tick.is_multiple_of(LOOK_TICKS)).await?;
+            look_after(&house, &mut known, tick, sweep).await?;
             if sweep {
                 for lane in bell::sweep(&house.store, house.clock.now().wall, MOST_DUE).await.map_err(|e| e.to_string())? {
                     house.lanes.look(&lane);
@@ -111,20 +109,20 @@ async fn fire_one(house: &House, due: &Due, wall: u64) -> Result<(), String> {
 }
 
 /// Takes every run that is under way one step further, if nobody has it in hand.
-async fn look_after(house: &House, known: &mut HashMap<String, u64>, tick: u64, again: bool) -> Result<(), String> {
+async fn look_after(house: &House, known: &mut HashMap<String, u64>, tick: u64, sweep: bool) -> Result<(), String> {
     let all = work::list(&house.store, house.clock.seconds()).await.map_err(|e| e.to_string())?;
     known.retain(|run, _| all.iter().any(|work| work.run == *run));
     for work in all {
-        let fresh = known.get(&work.run).is_none_or(|seen| again && *seen != tick);
-        if fresh && !house.planner.has(&work.run) {
-            look_after_one(house, &work).await?;
+        let fresh = known.get(&work.run).is_none_or(|seen| sweep && *seen != tick);
+        if fresh && !house.planner.has(&work.run) && look_after_one(house, &work).await? {
             known.insert(work.run.clone(), tick);
         }
     }
     Ok(())
 }
 
-async fn look_after_one(house: &House, work: &Work) -> Result<(), String> {
+/// False: the note stands before its run's document, which is just being written; look again at once.
+async fn look_after_one(house: &House, work: &Work) -> Result<bool, String> {
     let text = |error: engine::port::PortError| error.to_string();
     let (store, now) = (&house.store, house.clock.now().wall);
     let found = document::read(store, &work.organization, &work.run, now / 1_000_000).await.map_err(text)?;
@@ -132,7 +130,7 @@ async fn look_after_one(house: &House, work: &Work) -> Result<(), String> {
         if now > work.asked_at + ABANDONED_AFTER {
             house.planner.plan(work);
         }
-        return Ok(());
+        return Ok(false);
     };
     let lane = site::lane(&work.organization, &run.destination);
     match run.status {
@@ -149,5 +147,5 @@ async fn look_after_one(house: &House, work: &Work) -> Result<(), String> {
         }
         _ => work::done(store, &work.organization, &work.run, now / 1_000_000).await.map_err(text)?,
     }
-    Ok(())
+    Ok(true)
 }

@@ -5,7 +5,7 @@ use super::server::{Server, no_wish};
 use crate::journey::stage::{Held, People, Stage, assert_holds, keep, one_by_one, project};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tests::receiver::{Action, Always, Keeping, Receiver};
 
 /// A port that nobody listens on.
@@ -93,4 +93,31 @@ fn destinations_in_trouble_hold_no_other_back_and_a_killed_server_loses_nothing(
     for run in &again {
         assert_eq!(server.ended(run)["deliveries"], json!({"succeeded": 0, "failed": 0}));
     }
+}
+
+#[test]
+fn runs_that_are_asked_for_in_the_same_moment_all_begin_before_the_minutes_sweep() {
+    let receivers: Vec<(Receiver, Held)> = (0..4).map(|seed| keep(Always(Action::status(200)), 0.0, seed)).collect();
+    let urls: Vec<String> = receivers.iter().map(|(receiver, _)| receiver.url()).collect();
+    let stage = Stage::new(&crowded(&urls));
+    write_halves(&stage, &People::new(4));
+    let server = Server::start(&stage);
+    let begun = Instant::now();
+    // Again and again, since what is between two writes of one call is met by chance.
+    for _ in 0..10 {
+        let runs: Vec<String> = std::thread::scope(|scope| {
+            let exports = (0..4).flat_map(|number| [format!("even-{number}"), format!("odd-{number}")]);
+            let asked: Vec<_> = exports
+                .map(|export| {
+                    let server = &server;
+                    scope.spawn(move || server.run(&export, json!({"full": true})))
+                })
+                .collect();
+            asked.into_iter().map(|asked| asked.join().expect("it was asked for")).collect()
+        });
+        for run in &runs {
+            assert_eq!(server.ended(run)["status"], "succeeded");
+        }
+    }
+    assert!(begun.elapsed() < Duration::from_secs(50), "some run waited for the sweep: {:?}", begun.elapsed());
 }
