@@ -199,6 +199,22 @@ pub trait Secrets {
     fn open(&self, sealed: &str, of: Belongs<'_>) -> impl Future<Output = Result<Vec<u8>, PortError>>;
 }
 
+/// A message that says where to look. It carries nothing that is not in the store as well.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// Text, at most 200,000 bytes.
+    pub body: String,
+    /// Not received before so many seconds; at most 900, a longer delay counts as 900.
+    pub delay_seconds: u32,
+}
+
+/// Messages to other processes. Each may come twice, late, out of order or never: whoever sends one has written to the store first
+/// what it says, and a sweep of the store finds it without the message. Receiving belongs to the loop outside.
+pub trait Queue {
+    /// Sends messages, ten a call. `Err`: some of them may not have been sent.
+    fn send(&self, messages: Vec<Message>) -> impl Future<Output = Result<(), PortError>>;
+}
+
 /// A point in time on both clocks: the wall clock for what other processes read, the monotonic one for waiting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Now {
