@@ -73,6 +73,16 @@ impl From<rows::SourceError> for Failure {
     }
 }
 
+impl From<planning::PlanError> for Failure {
+    fn from(error: planning::PlanError) -> Failure {
+        match error {
+            planning::PlanError::Source(error) => Failure::from(error),
+            planning::PlanError::Port(error) => Failure::from(error),
+            planning::PlanError::Other(message) => Failure::new(message),
+        }
+    }
+}
+
 impl From<LoadError> for Failure {
     fn from(error: LoadError) -> Failure {
         Failure { status: USAGE, message: error.to_string(), details: Some(error.to_json()) }

@@ -5,18 +5,14 @@ mod out;
 
 mod apply;
 mod args;
-mod chance;
-mod clock;
 mod failure;
 mod interrupt;
 mod key;
 mod look;
 mod plan;
 mod plan_file;
-mod planning;
 mod progress;
 mod project;
-mod pushed;
 mod receive;
 mod redeliver;
 mod run;
@@ -113,7 +109,7 @@ const SAMPLED_ROWS: usize = 1000;
 /// Whether a model's rows are there and have the columns that the project uses. A query is described, not executed; rows that are pushed
 /// come later, and with the columns that they have then.
 fn check_columns(folder: &Path, model: &Model, uses: &[project::ColumnUse]) -> Vec<Problem> {
-    let Some(source) = site::source(folder, model) else { return Vec::new() };
+    let Some(source) = planning::outside(folder, model) else { return Vec::new() };
     let limit = if matches!(source, rows::Source::Postgres(_)) { 0 } else { SAMPLED_ROWS };
     match rows::sample(&source, &model.primary_key, &[], limit) {
         Ok(sample) => uses

@@ -1,10 +1,8 @@
 //! `penstock plan`: counts, the estimate and the first requests; sends nothing.
 
 use crate::args::Global;
-use crate::chance;
 use crate::failure::{Failure, HELD};
 use crate::plan_file::{self, Header};
-use crate::planning::{self, Planned};
 use crate::progress::Progress;
 use crate::site::Site;
 use crate::summary::{count, duration, quantity};
@@ -13,6 +11,8 @@ use engine::plan::estimate;
 use engine::port::Clock;
 use engine::run::document::{Run, Status, Wish};
 use engine::run::state;
+use planning::{self, Planned};
+use process::chance;
 use serde_json::{Value, json};
 use std::path::Path;
 
@@ -35,7 +35,8 @@ pub async fn plan(global: &Global, name: &str, out: Option<&Path>, full: bool) -
     let wish = Wish { full, ..Wish::default() };
     let asked = Run::asked(&chance::fresh_name("run", wall), site.organization(), &export.id, &destination.id, wish, wall);
     let progress = Progress::new(!global.quiet && !global.json);
-    let planned = planning::plan(site.ground(), export, &state, asked, &progress.reading(export.model.as_str())).await?;
+    let scratch = site.scratch()?;
+    let planned = planning::plan(site.ground(&scratch), export, &state, asked, &progress.reading(export.model.as_str())).await?;
     progress.done();
     let attachments = Attachments::of(destination);
     let result = show(global, &site, &planned, &attachments, unfinished.as_deref(), destination, out, full);

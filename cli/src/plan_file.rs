@@ -2,12 +2,12 @@
 //! plan file says, or refuses.
 
 use crate::failure::Failure;
-use crate::planning::Planned;
 use engine::deliver::attach::Attachments;
 use engine::deliver::order::{self, delivery_id};
 use engine::model::export::Export;
 use engine::plan::block;
 use engine::shape::Occasion;
+use planning::Planned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::fs::File;

@@ -1,12 +1,10 @@
 //! `penstock run`: what an earlier run left is finished, then the exports are planned anew and delivered.
 
 use crate::args::{Global, RunArgs};
-use crate::chance::{self, Chance};
 use crate::failure::{CANCELED, FAILED, Failure, HELD, INCOMPLETE};
 use crate::interrupt::Interrupt;
 use crate::look;
 use crate::plan_file;
-use crate::planning::{self, Begun, Deltas};
 use crate::progress::Progress;
 use crate::site::{self, Site};
 use crate::summary;
@@ -22,6 +20,8 @@ use engine::run::document::{self, Run, Status, Wish};
 use engine::run::finish::{Because, finish};
 use engine::run::request::{self, Ask, Asked, Refused};
 use engine::run::{begin, state, work};
+use planning::{self, Begun, Deltas};
+use process::chance::{self, Chance};
 use std::collections::BTreeMap;
 
 /// Runs the exports one after the other, or side by side where their destinations differ.
@@ -193,7 +193,8 @@ impl Runner<'_> {
     }
 
     async fn begin_asked(&self, export: &Export, header: Option<&plan_file::Header>, asked: Asked) -> Result<Begun, Failure> {
-        let ground = self.site.ground();
+        let scratch = self.site.scratch()?;
+        let ground = self.site.ground(&scratch);
         let Asked { mut run, version, state } = asked;
         // A plan names the snapshot's files, so they stay as they are until it is executed.
         let state = if header.is_some() { state } else { planning::compact(ground, export, state).await? };
@@ -242,7 +243,7 @@ impl Runner<'_> {
         let transport = &site::transport(self.global, destination)?;
         let ports = Ports { store, objects, transport, clock };
         let stop = stop_when(self.interrupt.clone().asked());
-        let because = match drive(ports, job, self.progress, &mut || chance.next(), stop).await? {
+        let because = match drive(ports, job, self.progress, &mut || chance.draw(), stop).await? {
             End::Empty => Because::Done,
             End::Stopped => Because::Canceled,
             End::Dead => Because::Dead,

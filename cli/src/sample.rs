@@ -1,10 +1,8 @@
 //! `penstock render` and `penstock test`: one action with a sample row, shown or sent.
 
 use crate::args::Global;
-use crate::chance;
 use crate::failure::{FAILED, Failure};
 use crate::plan::shorten;
-use crate::pushed;
 use crate::site::{self, Site};
 use engine::deliver::Ports;
 use engine::deliver::attach::Attachments;
@@ -20,6 +18,7 @@ use engine::plan::block::PlannedRow;
 use engine::port::{Clock, Exchange};
 use engine::record::page::LoggedRequest;
 use engine::shape::{Compiled, Occasion, Shape};
+use process::chance;
 use serde_json::{Value, json};
 use std::path::Path;
 
@@ -136,7 +135,7 @@ impl Sample {
                 let model = site.model_of(export);
                 let limit = if key.is_some() { LOOKED_THROUGH } else { wanted };
                 let scratch = site.scratch()?;
-                let place = pushed::Place {
+                let place = planning::Place {
                     folder: &site.loaded.folder,
                     organization: site.organization(),
                     store: &site.store,
@@ -144,8 +143,8 @@ impl Sample {
                     scratch: &scratch,
                     wall: site.clock.now().wall,
                 };
-                let source = pushed::source(place, model).await?;
-                let sample = rows::sample(&source, &model.primary_key, &site::fields(export), limit)?;
+                let source = planning::source(place, model).await?;
+                let sample = rows::sample(&source, &model.primary_key, &planning::fields(export), limit)?;
                 (sample.field_names.to_vec(), sample.rows)
             }
         };

@@ -1,20 +1,19 @@
 //! Where a command works: the project, its data directory and what lies in it.
 
 use crate::args::Global;
-use crate::clock::SystemClock;
 use crate::failure::Failure;
-use crate::planning::Ground;
 use crate::project::{self, Loaded};
 use backend_embedded::{DataDir, DeliveryLock, EmbeddedObjects, EmbeddedStore, LockError};
 use engine::keys::LaneName;
 use engine::model::destination::Destination;
 use engine::model::export::Export;
 use engine::model::name::Name;
-use engine::model::source::{FileFormat, Model, Source};
+use engine::model::source::Model;
 use engine::run::retention::{self, Swept};
 use ipnet::IpNet;
-use rows::{FieldMapping, FileSource, Format, PostgresSource};
-use std::path::PathBuf;
+use planning::Ground;
+use process::SystemClock;
+use std::path::{Path, PathBuf};
 use transport::{AddressPolicy, HttpTransport, TransportOptions};
 
 /// The project, its data directory and what lies in it.
@@ -72,7 +71,7 @@ impl Site {
 
     /// The lane of a destination.
     pub fn lane(&self, destination: &Name) -> LaneName {
-        lane(self.organization(), destination)
+        LaneName::first(self.organization(), destination)
     }
 
     /// Deletes a piece of what is no longer kept. Who delivers calls it, so that nothing piles up where nobody serves.
@@ -92,12 +91,12 @@ impl Site {
         scratch(&self.data)
     }
 
-    /// Where its plans are made.
-    pub fn ground(&self) -> Ground<'_> {
+    /// Where its plans are made, with a folder for files that vanish with the process.
+    pub fn ground<'a>(&'a self, scratch: &'a Path) -> Ground<'a, EmbeddedStore, EmbeddedObjects> {
         Ground {
             project: &self.loaded.project,
             folder: &self.loaded.folder,
-            data: &self.data,
+            scratch,
             store: &self.store,
             objects: &self.objects,
             clock: &self.clock,
@@ -108,11 +107,6 @@ impl Site {
     pub fn lock(&self) -> Result<DeliveryLock, Failure> {
         lock(&self.data)
     }
-}
-
-/// The lane of a destination.
-pub fn lane(organization: &Name, destination: &Name) -> LaneName {
-    LaneName { organization: organization.clone(), destination: destination.clone(), share: 0 }
 }
 
 /// A folder for files that vanish with the process.
@@ -143,27 +137,6 @@ fn clear_scratch(data: &DataDir) {
             let _ = std::fs::remove_file(entry.path());
         }
     }
-}
-
-/// Where a model's rows lie; relative paths start from the project's folder. `None`: they are pushed, and lie in the data directory.
-pub fn source(folder: &std::path::Path, model: &Model) -> Option<rows::Source> {
-    match &model.source {
-        Source::File { path, format } => {
-            let format = format.map(|format| match format {
-                FileFormat::Csv => Format::Csv,
-                FileFormat::Ndjson => Format::Ndjson,
-                FileFormat::Parquet => Format::Parquet,
-            });
-            Some(rows::Source::File(FileSource { path: folder.join(path), format }))
-        }
-        Source::Postgres { dsn, query } => Some(rows::Source::Postgres(PostgresSource { dsn: dsn.clone(), query: query.clone() })),
-        Source::Push => None,
-    }
-}
-
-/// The field mapping of an export, as `rows` takes it.
-pub fn fields(export: &Export) -> Vec<FieldMapping> {
-    export.fields.iter().map(|field| FieldMapping { from: field.from.clone(), to: field.to.clone() }).collect()
 }
 
 /// The private addresses that the command line allows.

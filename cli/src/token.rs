@@ -2,7 +2,6 @@
 //! text but once, when it is made.
 
 use crate::args::{Global, TokenCommand};
-use crate::clock::SystemClock;
 use crate::failure::Failure;
 use crate::project;
 use backend_embedded::{DataDir, EmbeddedStore};
@@ -10,6 +9,7 @@ use engine::model::name::Name;
 use engine::model::project::Problem;
 use engine::port::Clock;
 use engine::token::{self, Scope, Token, Wanted};
+use process::SystemClock;
 use ring::rand::{SecureRandom, SystemRandom};
 use serde_json::{Value, json};
 use std::path::PathBuf;

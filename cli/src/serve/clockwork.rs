@@ -2,15 +2,13 @@
 //! does is found in documents, so nothing depends on a message that could be lost.
 
 use super::house::House;
-use crate::chance;
-use crate::site;
 use engine::lane::bell;
 use engine::port::Clock;
-use engine::run::document::{self, Status, Trigger, Wish};
-use engine::run::progress;
+use engine::run::document::{Trigger, Wish};
 use engine::run::request::{self, Ask, Refused};
-use engine::run::work::{self, Work};
+use engine::run::work::{self, Step, Work};
 use engine::schedule::{self, Due};
+use process::chance;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,8 +24,6 @@ const RETENTION_TICKS: u64 = 600;
 const MOST_DUE: usize = 200;
 /// A lane that waits for its store answers later; it is asked again.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// A note of work without a run is left by a process that was killed; a younger one may be just being written, microseconds.
-const ABANDONED_AFTER: u64 = 60_000_000;
 
 /// Runs until the process ends. `wake` is notified when something was asked for.
 pub async fn run(house: Arc<House>, wake: Arc<tokio::sync::Notify>) {
@@ -123,29 +119,15 @@ async fn look_after(house: &House, known: &mut HashMap<String, u64>, tick: u64, 
 
 /// False: the note stands before its run's document, which is just being written; look again at once.
 async fn look_after_one(house: &House, work: &Work) -> Result<bool, String> {
-    let text = |error: engine::port::PortError| error.to_string();
-    let (store, now) = (&house.store, house.clock.now().wall);
-    let found = document::read(store, &work.organization, &work.run, now / 1_000_000).await.map_err(text)?;
-    let Some((run, _)) = found else {
-        if now > work.asked_at + ABANDONED_AFTER {
-            house.planner.plan(work);
-        }
-        return Ok(false);
-    };
-    let lane = site::lane(&work.organization, &run.destination);
-    match run.status {
-        Status::Planning => house.planner.plan(work),
-        Status::Delivering => {
-            let complete = progress::read(store, &lane, &run.id, now / 1_000_000).await.map_err(text)?;
-            let complete = complete.is_some_and(|(progress, _)| progress.is_complete());
-            match (complete, run.cancel_asked) {
-                (true, _) => house.planner.finish(&lane, &run.id),
-                // The lane says when nothing of it is on its way any more.
-                (false, true) => drop(tokio::time::timeout(PATIENCE, house.lanes.withdraw(&lane, &run.id)).await),
-                (false, false) => house.lanes.look(&lane),
-            }
-        }
-        _ => work::done(store, &work.organization, &work.run, now / 1_000_000).await.map_err(text)?,
+    let (store, wall) = (&house.store, house.clock.now().wall);
+    match work::step(store, work, wall).await.map_err(|e| e.to_string())? {
+        Step::Wait => return Ok(false),
+        Step::Plan => house.planner.plan(work),
+        Step::Finish(lane) => house.planner.finish(&lane, &work.run),
+        // The lane says when nothing of it is on its way any more.
+        Step::Halt(lane) => drop(tokio::time::timeout(PATIENCE, house.lanes.withdraw(&lane, &work.run)).await),
+        Step::Deliver(lane) => house.lanes.look(&lane),
+        Step::Over => work::done(store, &work.organization, &work.run, wall / 1_000_000).await.map_err(|e| e.to_string())?,
     }
     Ok(true)
 }

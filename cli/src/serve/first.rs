@@ -2,7 +2,6 @@
 
 use super::house::House;
 use crate::args::Global;
-use crate::chance;
 use crate::failure::Failure;
 use crate::project;
 use engine::catalog::Kind;
@@ -11,6 +10,7 @@ use engine::model::project::Problem;
 use engine::port::Clock;
 use engine::schedule;
 use engine::token::{self, Scope, Wanted};
+use process::chance;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};

@@ -6,8 +6,6 @@ use super::metrics::Metrics;
 use super::planner::Planner;
 use super::traces::Traces;
 use super::watch::LaneWatch;
-use crate::clock::SystemClock;
-use crate::planning::Ground;
 use backend_embedded::{DataDir, EmbeddedObjects, EmbeddedSecrets, EmbeddedStore};
 use engine::catalog::Catalog;
 use engine::keys::LaneName;
@@ -20,9 +18,10 @@ use engine::push;
 use engine::run::document::Run;
 use engine::run::retention;
 use ipnet::IpNet;
-use std::collections::HashMap;
+use planning::Shop;
+use process::{Definitions, SystemClock};
 use std::path::{Component, Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use transport::{AddressPolicy, HttpTransport, TransportOptions};
 
 /// Documents and objects deleted at once.
@@ -67,8 +66,8 @@ pub struct House {
     pub metrics: Arc<Metrics>,
     /// Where spans go, if anywhere.
     pub traces: Option<Arc<Traces>>,
-    /// Definitions as they were when they had changed so often.
-    pub projects: Mutex<HashMap<Name, (u64, Arc<Project>)>>,
+    /// Definitions, kept between two pieces of work.
+    pub definitions: Definitions,
     /// Who plans and finishes.
     pub planner: Arc<Planner>,
     /// Who delivers.
@@ -83,24 +82,7 @@ impl House {
 
     /// The definitions of an organization, as types, with their secrets; read anew only when they have changed.
     pub async fn project(&self, organization: &Name) -> Result<Arc<Project>, String> {
-        let catalog = self.catalog(organization);
-        let changes = catalog.changes().await.map_err(|e| e.to_string())?;
-        let known = self.projects.lock().unwrap_or_else(PoisonError::into_inner).get(organization).cloned();
-        if let Some((_, project)) = known.filter(|(of, _)| *of == changes) {
-            return Ok(project);
-        }
-        match catalog.project().await.map_err(|e| e.to_string())? {
-            Ok(project) => {
-                let project = Arc::new(project);
-                let mut projects = self.projects.lock().unwrap_or_else(PoisonError::into_inner);
-                projects.insert(organization.clone(), (changes, Arc::clone(&project)));
-                Ok(project)
-            }
-            Err(problems) => {
-                let first = problems.first().map(|problem| format!("{}: {}", problem.path, problem.message)).unwrap_or_default();
-                Err(format!("the definitions of {organization} do not fit together ({} problems): {first}", problems.len()))
-            }
-        }
+        self.definitions.project(&self.catalog(organization)).await
     }
 
     /// The destination of a lane as it is now.
@@ -115,9 +97,9 @@ impl House {
         Ok(days * 24 * 3600)
     }
 
-    /// Where plans are made.
-    pub fn ground<'a>(&'a self, project: &'a Project) -> Ground<'a> {
-        Ground { project, folder: &self.folder, data: &self.data, store: &self.store, objects: &self.objects, clock: &self.clock }
+    /// Where runs are planned and finished.
+    pub fn shop<'a>(&'a self, scratch: &'a Path) -> Shop<'a, EmbeddedStore, EmbeddedObjects> {
+        Shop { folder: &self.folder, scratch, store: &self.store, objects: &self.objects, clock: &self.clock }
     }
 
     /// What sends the requests of one destination: connections are never shared between destinations.

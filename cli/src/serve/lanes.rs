@@ -2,8 +2,6 @@
 //! What is sent and when is decided in `engine::deliver`.
 
 use super::house::House;
-use crate::chance::{self, Chance};
-use crate::clock::SystemClock;
 use engine::deliver::Ports;
 use engine::deliver::attach::Attachments;
 use engine::deliver::command::{Command, Probe};
@@ -16,6 +14,8 @@ use engine::model::destination::Destination;
 use engine::port::{Clock, Exchange};
 use engine::shape::Rendered;
 use futures_util::stream::Stream;
+use process::SystemClock;
+use process::chance::{self, Chance};
 use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -208,7 +208,7 @@ impl Lane {
         let ports = Ports { store: &house.store, objects: &house.objects, transport: &transport, clock: &house.clock };
         let mut chance = Chance::new();
         let inbox = Inbox { orders: &mut self.inbox, leaving: &mut self.leaving };
-        let ended = drive(ports, job, &watch, &mut || chance.next(), inbox).await;
+        let ended = drive(ports, job, &watch, &mut || chance.draw(), inbox).await;
         self.transport = Some((destination.allow_http, transport));
         match ended {
             Ok(End::Empty | End::Paused | End::Dead) => Ok(Worked::Rest),

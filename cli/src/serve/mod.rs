@@ -16,7 +16,6 @@ mod traces;
 mod watch;
 
 use crate::args::{Global, ServeArgs};
-use crate::clock::SystemClock;
 use crate::failure::Failure;
 use crate::site;
 use backend_embedded::DataDir;
@@ -27,8 +26,9 @@ use log::Log;
 use metrics::Metrics;
 use office::ServeOffice;
 use planner::Planner;
+use process::{Definitions, SystemClock};
 use std::rc::Rc;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use tokio::sync::watch as flag;
 use traces::Traces;
 
@@ -56,7 +56,7 @@ pub async fn serve(global: &Global, args: &ServeArgs) -> Result<u8, Failure> {
         log: Arc::new(Log::start(args.log)),
         metrics: Arc::new(Metrics::new()),
         traces: Traces::from_environment().map_err(Failure::usage)?.map(Arc::new),
-        projects: Mutex::default(),
+        definitions: Definitions::default(),
         planner: Arc::new(Planner::new()),
         lanes,
     });

@@ -1,7 +1,6 @@
 //! What the API asks of this process.
 
 use super::house::House;
-use crate::chance;
 use api::{Office, Probed};
 use backend_embedded::{EmbeddedObjects, EmbeddedSecrets, EmbeddedStore};
 use engine::keys::LaneName;
@@ -11,6 +10,7 @@ use engine::port::{Clock, Now, PortError};
 use engine::run::document;
 use engine::schedule;
 use engine::shape::Rendered;
+use process::chance;
 use ring::rand::{SecureRandom, SystemRandom};
 use std::sync::Arc;
 use std::time::Duration;
@@ -70,7 +70,7 @@ impl Office for ServeOffice {
     async fn halt(&self, organization: &Name, run: &str) -> Result<(), PortError> {
         let found = document::read(&self.house.store, organization, run, self.house.clock.seconds()).await?;
         if let Some((run, _)) = found {
-            let lane = crate::site::lane(organization, &run.destination);
+            let lane = LaneName::first(organization, &run.destination);
             self.house.lanes.withdraw(&lane, &run.id).await;
             self.wake.notify_one();
         }
@@ -81,7 +81,7 @@ impl Office for ServeOffice {
         let Ok(project) = self.house.project(organization).await else { return Ok(()) };
         schedule::settle(&self.house.store, &project, self.house.clock.now().wall).await?;
         for name in project.destinations.keys().filter(|name| destination.is_none_or(|wanted| wanted == *name)) {
-            self.house.lanes.refresh(&crate::site::lane(organization, name)).await;
+            self.house.lanes.refresh(&LaneName::first(organization, name)).await;
         }
         self.wake.notify_one();
         Ok(())

@@ -2,15 +2,11 @@
 //! so neither happens where requests are sent.
 
 use super::house::House;
-use crate::planning::{self, Begun, Deltas};
 use crate::site;
 use engine::keys::LaneName;
 use engine::model::name::Name;
-use engine::port::Clock;
-use engine::run::document::{self, Run, Status};
-use engine::run::finish::{Because, finish};
-use engine::run::work::{self, Work};
-use engine::run::{begin, request, state};
+use engine::run::work::Work;
+use planning::{AskedRun, Taken};
 use std::collections::HashSet;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -106,82 +102,31 @@ async fn take(house: &Arc<House>, task: &Task) {
 }
 
 async fn plan(house: &Arc<House>, organization: &Name, export: &Name, id: &str) -> Result<(), String> {
-    let text = |error: engine::port::PortError| error.to_string();
-    let store = &house.store;
-    let now = house.clock.seconds();
-    let Some((run, version)) = document::read(store, organization, id, now).await.map_err(text)? else {
-        // It was cut short before it had a document.
-        begin::unclaim(store, organization, export, id, now).await.map_err(text)?;
-        return work::done(store, organization, id, now).await.map_err(text);
-    };
-    if run.status != Status::Planning {
-        return Ok(());
-    }
-    let lane = site::lane(organization, &run.destination);
-    if run.cancel_asked {
-        return end(house, organization, run, Status::Canceled, "canceled while it was planned; nothing was sent".to_string()).await;
-    }
-    if run.parcels > 0 {
-        // An earlier process was killed while it put the parcels into the backlog.
-        begin::withdraw(store, &lane, id, now).await.map_err(text)?;
-    }
-    let planned = plan_asked(house, organization, run.clone(), version).await;
-    match planned {
-        Ok(Some(Begun::Held(run))) => {
+    let scratch = site::scratch(&house.data).map_err(|failure| failure.message)?;
+    let project = house.project(organization).await;
+    let asked = AskedRun { organization, export, run: id };
+    let project = project.as_deref().map_err(Clone::clone);
+    let taken = planning::begin_run(house.shop(&scratch), asked, project, &|model| house.may_read(model)).await;
+    match taken.map_err(|e| e.to_string())? {
+        Taken::Nothing => {}
+        Taken::Held(run) => house.log.run(&run, organization),
+        Taken::Ended(run) => house.ended(&run, organization),
+        Taken::Delivering(run) => {
             house.log.run(&run, organization);
-            Ok(())
-        }
-        Ok(Some(Begun::Delivering(run))) => {
-            house.log.run(&run, organization);
+            let lane = LaneName::first(organization, &run.destination);
             match run.parcels {
                 0 => house.planner.finish(&lane, id),
                 _ => house.lanes.look(&lane),
             }
-            Ok(())
         }
-        Ok(None) => {
-            begin::withdraw(store, &lane, id, house.clock.seconds()).await.map_err(text)?;
-            end(house, organization, run, Status::Canceled, "canceled while it was planned; nothing was sent".to_string()).await
-        }
-        Err(error) => end(house, organization, run, Status::Failed, error).await,
     }
-}
-
-async fn plan_asked(house: &House, organization: &Name, run: Run, version: u64) -> Result<Option<Begun>, String> {
-    let project = house.project(organization).await?;
-    let export = project.exports.get(&run.export).ok_or_else(|| format!("export {} is gone", run.export))?;
-    house.may_read(&project.models[&export.model])?;
-    let ground = house.ground(&project);
-    let read = state::read(&house.store, organization, &export.id, house.clock.seconds()).await.map_err(|e| e.to_string())?;
-    // A plan alone leaves the snapshot's files as they are: a run may be reading them.
-    let state = match run.wish.plan_only {
-        true => read.state,
-        false => planning::compact(ground, export, read.state).await.map_err(|e| e.message)?,
-    };
-    let planned = planning::plan(ground, export, &state, run, &|_, _| {}).await.map_err(|e| e.message)?;
-    planning::carry_out(ground, version, planned).await.map_err(|e| e.message)
-}
-
-async fn end(house: &House, organization: &Name, run: Run, status: Status, reason: String) -> Result<(), String> {
-    let ended = request::end(&house.store, organization, run, status, reason, house.clock.now().wall).await;
-    let ended = ended.map_err(|error| error.to_string())?;
-    house.ended(&ended, organization);
     Ok(())
 }
 
 async fn finish_run(house: &House, lane: &LaneName, id: &str) -> Result<(), String> {
-    let text = |error: engine::port::PortError| error.to_string();
-    let (store, organization, now) = (&house.store, &lane.organization, house.clock.seconds());
-    let Some((run, _)) = document::read(store, organization, id, now).await.map_err(text)? else { return Ok(()) };
-    if run.status != Status::Delivering {
-        return Ok(());
-    }
-    if run.cancel_asked {
-        begin::withdraw(store, lane, id, now).await.map_err(text)?;
-    }
     let scratch = site::scratch(&house.data).map_err(|failure| failure.message)?;
-    let deltas = Deltas { file: scratch.join(format!("{id}.delta.parquet")), scratch };
-    let run = finish(store, &house.objects, lane, id, Because::Done, &deltas, house.clock.now().wall).await.map_err(text)?;
-    house.ended(&run, organization);
+    if let Taken::Ended(run) = planning::finish_run(house.shop(&scratch), lane, id).await.map_err(|e| e.to_string())? {
+        house.ended(&run, &lane.organization);
+    }
     Ok(())
 }

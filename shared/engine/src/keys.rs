@@ -16,6 +16,11 @@ pub struct LaneName {
 }
 
 impl LaneName {
+    /// The lane of a destination, the first of its shares.
+    pub fn first(organization: &Name, destination: &Name) -> LaneName {
+        LaneName { organization: organization.clone(), destination: destination.clone(), share: 0 }
+    }
+
     /// The partition of its tokens, bell and backlog.
     pub fn partition(&self) -> String {
         format!("{}#lane#{}#{}", self.organization, self.destination, self.share)

@@ -9,6 +9,12 @@ pub struct SystemClock {
     start: Instant,
 }
 
+impl Default for SystemClock {
+    fn default() -> SystemClock {
+        SystemClock::new()
+    }
+}
+
 impl SystemClock {
     /// Monotonic time counts from here.
     pub fn new() -> SystemClock {

@@ -1,26 +1,33 @@
-//! Planning a run of an export: the diff of its rows against its snapshot, cut into parcels in a local file.
+//! Planning a run of an export: the diff of its rows against its snapshot, cut into parcels in a local file, and what becomes of the
+//! plan. Puts the engine and the reading of rows together for whatever process plans. It must not know a backend, send anything or
+//! decide what a change means.
 
-use crate::clock::SystemClock;
-use crate::failure::Failure;
-use crate::pushed;
-use crate::site;
-use backend_embedded::{DataDir, EmbeddedObjects, EmbeddedStore};
+mod error;
+mod source;
+mod steps;
+
+use engine::keys::LaneName;
 use engine::model::export::{Export, FirstRun};
 use engine::model::name::Name;
 use engine::model::project::Project;
 use engine::plan::cut::{Cutter, Options, Totals};
 use engine::plan::layout::Directory;
 use engine::plan::{estimate, guard};
-use engine::port::{Clock, Objects, PortError};
+use engine::port::{Clock, Objects, PortError, Store};
 use engine::run::document::{InvalidRow, LISTED_INVALID_ROWS, Run, Status};
 use engine::run::finish::WriteDelta;
 use engine::run::state::State;
 use engine::run::{begin, work};
 use engine::shape::{Compiled, Shape};
+use process::SystemClock;
 use rows::DiffRequest;
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
+
+pub use error::PlanError;
+pub use source::{Place, fields, outside, source};
+pub use steps::{AskedRun, Shop, Taken, begin_run, finish_run};
 
 /// Changes held in memory before they go to scratch files, bytes.
 const SPOOL_MEMORY: usize = 64 << 20;
@@ -28,23 +35,31 @@ const SPOOL_MEMORY: usize = 64 << 20;
 const MOST_DELTAS: usize = 31;
 
 /// Where plans are made: the definitions, and what they are compared with.
-#[derive(Clone, Copy)]
-pub struct Ground<'a> {
+#[derive(Debug)]
+pub struct Ground<'a, S, O> {
     /// The definitions.
     pub project: &'a Project,
     /// The folder that relative paths of sources start from.
     pub folder: &'a Path,
-    /// The data directory.
-    pub data: &'a DataDir,
-    /// Its documents.
-    pub store: &'a EmbeddedStore,
-    /// Its objects.
-    pub objects: &'a EmbeddedObjects,
+    /// A folder for files that vanish with the process.
+    pub scratch: &'a Path,
+    /// Documents.
+    pub store: &'a S,
+    /// Objects.
+    pub objects: &'a O,
     /// Time.
     pub clock: &'a SystemClock,
 }
 
-impl Ground<'_> {
+impl<S, O> Clone for Ground<'_, S, O> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<S, O> Copy for Ground<'_, S, O> {}
+
+impl<S, O> Ground<'_, S, O> {
     /// The organization.
     pub fn organization(&self) -> &Name {
         &self.project.organization.id
@@ -82,31 +97,31 @@ impl Planned {
 }
 
 /// Plans a run of an export whose state is `state`. `progress` gets bytes and rows read.
-pub async fn plan(
-    ground: Ground<'_>,
+pub async fn plan<S: Store, O: Objects>(
+    ground: Ground<'_, S, O>,
     export: &Export,
     state: &State,
     asked: Run,
     progress: &(dyn Fn(u64, u64) + Sync),
-) -> Result<Planned, Failure> {
+) -> Result<Planned, PlanError> {
     let destination = &ground.project.destinations[&export.destination];
     let model = &ground.project.models[&export.model];
     let shape = Shape::of(ground.project, export);
-    let scratch = site::scratch(ground.data)?;
+    let scratch = ground.scratch;
     let wish = asked.wish;
-    let place = pushed::Place {
+    let place = Place {
         folder: ground.folder,
         organization: ground.organization(),
         store: ground.store,
         objects: ground.objects,
-        scratch: &scratch,
+        scratch,
         wall: ground.clock.now().wall,
     };
-    let source = pushed::source(place, model).await?;
+    let source = source(place, model).await?;
     let snapshot = state.snapshot.clone().unwrap_or_default();
     let version = shape.version();
     let mut run = Run { shape_version: version.clone(), mapping_version: shape.mapping_version(), snapshot: snapshot.clone(), ..asked };
-    let compiled = Compiled::new(shape).map_err(Failure::new)?;
+    let compiled = Compiled::new(shape).map_err(PlanError::other)?;
     let file = scratch.join(format!("{}.plan", run.id));
     let source_version = rows::source_version(&source)?;
     let unchanged = source_version.is_some() && state.settled == source_version.clone().map(|source| (source, version));
@@ -124,13 +139,13 @@ pub async fn plan(
     let request = DiffRequest {
         source,
         primary_key: model.primary_key.clone(),
-        fields: site::fields(export),
+        fields: fields(export),
         ignore: export.ignore_in_diff.clone(),
         hash_seed: state.hash_seed.unwrap_or_default(),
         snapshot: files,
         want_previous: compiled.wants_previous(),
         resend_all: wish.full,
-        scratch,
+        scratch: scratch.to_path_buf(),
         threads: std::thread::available_parallelism().map_or(2, usize::from).min(8),
         spool_memory: SPOOL_MEMORY,
     };
@@ -181,13 +196,13 @@ fn cut(
     settle_all: bool,
     file: &PathBuf,
     changes: impl Iterator<Item = Result<engine::model::change::Change, rows::SourceError>>,
-) -> Result<(Directory, Totals), Failure> {
+) -> Result<(Directory, Totals), PlanError> {
     let wrong = |e: std::io::Error| match e.kind() {
-        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Failure::from(PortError::Full(format!(
+        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => PlanError::from(PortError::Full(format!(
             "the plan cannot be written to {}: free some space, or choose another data directory",
             file.display()
         ))),
-        _ => Failure::new(format!("the plan cannot be written to {}: {e}", file.display())),
+        _ => PlanError::other(format!("the plan cannot be written to {}: {e}", file.display())),
     };
     let started_at = run.started_at_text();
     let options = Options { run: &run.id, started_at: &started_at, rate, settle_all };
@@ -210,7 +225,7 @@ pub enum Begun {
 }
 
 /// Keeps a plan, and puts it to work unless it is to wait. `None`: a person has asked for its end meanwhile.
-pub async fn carry_out(ground: Ground<'_>, version: u64, planned: Planned) -> Result<Option<Begun>, Failure> {
+pub async fn carry_out<S: Store, O: Objects>(ground: Ground<'_, S, O>, version: u64, planned: Planned) -> Result<Option<Begun>, PlanError> {
     let (store, objects, organization) = (ground.store, ground.objects, ground.organization());
     let Planned { mut run, compiled, directory, file, .. } = planned;
     let wall = ground.clock.now().wall;
@@ -227,7 +242,7 @@ pub async fn carry_out(ground: Ground<'_>, version: u64, planned: Planned) -> Re
             Err(error) => Err(error),
         }
     } else {
-        let lane = site::lane(organization, &run.destination);
+        let lane = LaneName::first(organization, &run.destination);
         let begun = begin::begin(store, objects, &lane, &mut run, version, &compiled.shape, &directory, &file, wall).await;
         begun.map(|()| Begun::Delivering(run))
     };
@@ -239,7 +254,7 @@ pub async fn carry_out(ground: Ground<'_>, version: u64, planned: Planned) -> Re
 }
 
 /// Merges a snapshot of many deltas into a new base. Old files go once no list names them.
-pub async fn compact(ground: Ground<'_>, export: &Export, state: State) -> Result<State, Failure> {
+pub async fn compact<S: Store, O: Objects>(ground: Ground<'_, S, O>, export: &Export, state: State) -> Result<State, PlanError> {
     let Some(files) = state.snapshot.clone() else { return Ok(state) };
     let mut paths = Vec::with_capacity(files.len());
     for name in &files {
@@ -253,7 +268,7 @@ pub async fn compact(ground: Ground<'_>, export: &Export, state: State) -> Resul
     if files.len() <= MOST_DELTAS && !heavy {
         return Ok(state);
     }
-    let to = site::scratch(ground.data)?.join(format!("{}.base.parquet", export.id));
+    let to = ground.scratch.join(format!("{}.base.parquet", export.id));
     rows::compact(&paths, &to)?;
     let newest = files.last().map_or("", String::as_str).rsplit('/').next().unwrap_or_default().trim_end_matches(".parquet").to_string();
     let name = format!("snapshots/{}/{}/{newest}-base.parquet", ground.organization(), export.id);

@@ -1,4 +1,4 @@
-//! Chance and fresh names: the only place of the executable that asks the system for randomness.
+//! Chance and fresh names: the only place that asks the system for randomness.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 
@@ -6,14 +6,20 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 #[derive(Debug)]
 pub struct Chance(u64);
 
+impl Default for Chance {
+    fn default() -> Chance {
+        Chance::new()
+    }
+}
+
 impl Chance {
     /// A new sequence.
     pub fn new() -> Chance {
         Chance(random())
     }
 
-    /// The next number in 0..1.
-    pub fn next(&mut self) -> f64 {
+    /// A number in 0..1.
+    pub fn draw(&mut self) -> f64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
