@@ -10,7 +10,7 @@ use crate::site::{self, Site};
 use crate::summary;
 use engine::deliver::Ports;
 use engine::deliver::command::stop_when;
-use engine::deliver::drive::{End, Job, drive};
+use engine::deliver::drive::{End, Job, Thrift, drive};
 use engine::keys::LaneName;
 use engine::lane::lease::Predecessor;
 use engine::model::export::Export;
@@ -239,12 +239,21 @@ impl Runner<'_> {
         let destination = &self.site.loaded.project.destinations[&lane.destination];
         let mut chance = Chance::new();
         let owner = chance::fresh_name("own", clock.now().wall);
-        let job = Job { lane: &lane, destination, owner: &owner, predecessor: Predecessor::Dead, ends_when_dead: true, canary: None };
+        let job = Job {
+            lane: &lane,
+            destination,
+            owner: &owner,
+            predecessor: Predecessor::Dead,
+            thrift: Thrift::MACHINE,
+            ends_when_dead: true,
+            canary: None,
+        };
         let transport = &site::transport(self.global, destination)?;
         let ports = Ports { store, objects, transport, clock };
         let stop = stop_when(self.interrupt.clone().asked());
         let because = match drive(ports, job, self.progress, &mut || chance.draw(), stop).await? {
             End::Empty => Because::Done,
+            End::Resting { .. } => unreachable!("a process of one's own waits"),
             End::Stopped => Because::Canceled,
             End::Dead => Because::Dead,
             End::Paused => {

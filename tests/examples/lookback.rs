@@ -114,7 +114,7 @@ async fn one_run(
     let lane = lane(&organization, &document);
     let mut plan = Plan::new();
     let (mut attempts, mut open) = (0, BTreeSet::new());
-    let (mut log, mut batches): (Log, Vec<Batch>) = (Log::new(), Vec::new());
+    let (mut log, mut batches): (Log, Vec<Batch>) = (Log::new(50_000), Vec::new());
     let mut waiting = 0;
     for first in (0..deliveries).step_by(1000) {
         let count = (deliveries - first).min(1000);

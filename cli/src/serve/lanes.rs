@@ -5,7 +5,7 @@ use super::house::House;
 use engine::deliver::Ports;
 use engine::deliver::attach::Attachments;
 use engine::deliver::command::{Command, Probe};
-use engine::deliver::drive::{End, Job, drive};
+use engine::deliver::drive::{End, Job, Thrift, drive};
 use engine::deliver::once::{Once, once};
 use engine::deliver::owner::Claim;
 use engine::keys::LaneName;
@@ -202,6 +202,7 @@ impl Lane {
             owner: &owner,
             // The lock on the data directory proves that nobody else works on it.
             predecessor: Predecessor::Dead,
+            thrift: Thrift::MACHINE,
             ends_when_dead: false,
             canary: None,
         };
@@ -215,7 +216,7 @@ impl Lane {
             // Something has changed, or is about to.
             Ok(End::Stopped) => Ok(Worked::Again),
             // The process stood still for too long, or a clock was set: the lock still says that nobody else is here.
-            Ok(End::Lost | End::Held { .. }) => Ok(Worked::Again),
+            Ok(End::Lost | End::Held { .. } | End::Resting { .. }) => Ok(Worked::Again),
             Err(error) => Err(error.to_string()),
         }
     }

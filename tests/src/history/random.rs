@@ -236,7 +236,7 @@ async fn attempt_all<S: Store, O: Objects>(store: &S, objects: &O, past: &Past, 
         deliveries.iter().flat_map(|owed| owed.attempts.iter().map(move |attempt| (owed, attempt))).collect();
     all.sort_by_key(|(_, (_, record))| record.started_ms + record.duration_ms);
     let at_once = [1, 3, 40][chance.below(3)];
-    let mut log = Log::new();
+    let mut log = Log::new(50_000);
     for (place, (owed, (class, record))) in all.into_iter().enumerate() {
         let (parcel, index) = owed.place;
         let origin = Origin { slot: parcel, parcel: &parcel_of(document, parcel), export: document.export.as_str() };

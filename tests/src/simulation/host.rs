@@ -252,7 +252,12 @@ pub(super) async fn live(simulation: Rc<Simulation>, number: u64) {
                     simulation.paused_until.set(simulation.paused_until.get().max(until));
                 }
                 world.note("session ends", session.number, (end == End::Lost).into());
-                chance.between(simulation.workload.gap.0, simulation.workload.gap.1)
+                let gap = chance.between(simulation.workload.gap.0, simulation.workload.gap.1);
+                // A ticket is delayed until there is something to send; now and then another one comes early.
+                match end {
+                    End::Resting { due } if !chance.happens(0.2) => gap.max(due.saturating_sub(clock.wall())),
+                    _ => gap,
+                }
             }
             Some(Err(error)) => {
                 world.note("session fails", session.number, error.to_string().len() as u64);
@@ -309,6 +314,7 @@ async fn one_session(
         destination: &simulation.destination,
         owner: &owner,
         predecessor: if simulation.workload.alone { Predecessor::Dead } else { Predecessor::Unknown },
+        thrift: simulation.workload.thrift,
         ends_when_dead: false,
         canary: simulation.workload.canary,
     };

@@ -2,6 +2,7 @@
 
 use super::chance::Chance;
 use super::world::SECOND;
+use engine::deliver::drive::Thrift;
 use engine::lane::permits::Canary;
 use serde_json::{Value, json};
 
@@ -28,6 +29,8 @@ pub struct Workload {
     pub hosts: usize,
     /// One process at a time, and a lock that proves the one before dead: nobody waits for a lease to run out.
     pub alone: bool,
+    /// How a session spends time.
+    pub thrift: Thrift,
     /// How long a session lives before it is told to stop; `None`: until nothing is left.
     pub life: Option<(u64, u64)>,
     /// How long a host waits after a session that ended well.
@@ -120,6 +123,8 @@ impl Workload {
         let mut chance = Chance::new(seed ^ 0x5eed);
         let alone = chance.happens(0.1);
         let (exports, rows) = *chance.pick(&[(1, 3), (1, 100), (2, 20), (2, 60), (3, 20), (3, 60), (8, 3), (8, 10)]);
+        // Of a stream of its own, so that earlier seeds keep their other properties.
+        let thrifty = !alone && Chance::new(seed ^ 0x7a17).happens(0.4);
         let hosts = if alone { 1 } else { chance.between(1, 3) as usize };
         Workload {
             limits: limits(&mut chance),
@@ -132,6 +137,7 @@ impl Workload {
             rounds: chance.between(2, 3) as u32,
             hosts,
             alone,
+            thrift: if thrifty { Thrift::STACK } else { Thrift::MACHINE },
             life: if chance.happens(0.4) { Some((8 * SECOND, 12 * SECOND)) } else { None },
             gap: (SECOND / 50, SECOND),
             begins_within: *chance.pick(&[SECOND, 40 * SECOND]),
@@ -157,6 +163,7 @@ impl Workload {
             rounds: 2,
             hosts: 2,
             alone: false,
+            thrift: Thrift::MACHINE,
             life: None,
             gap: (SECOND / 50, SECOND),
             begins_within: 40 * SECOND,
@@ -217,6 +224,7 @@ impl Workload {
             rounds: 1,
             hosts: 3,
             alone: false,
+            thrift: Thrift::MACHINE,
             life: Some((8 * SECOND, 12 * SECOND)),
             gap: (SECOND / 50, SECOND / 2),
             begins_within: 40 * SECOND,

@@ -13,7 +13,7 @@ use crate::keys::{self, LaneName};
 use crate::lane::backlog::{self, Parcel};
 use crate::lane::lease::Predecessor;
 use crate::lane::permits::Canary;
-use crate::lane::pump::{Grant, Next, Pump, Settings, Slot};
+use crate::lane::pump::{Grant, Leaving, Next, Pump, Settings, Slot};
 use crate::lane::{bell, pause};
 use crate::model::destination::Destination;
 use crate::plan::block::{self, PlannedRow};
@@ -36,6 +36,22 @@ const FIRST_RETRY: u64 = 50_000;
 /// So often a recording is tried before the work ends.
 const RECORD_TRIES: u32 = 8;
 
+/// How the loop spends time: a process that is there anyway differs from a function that is paid by the millisecond.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Thrift {
+    /// An attempt is recorded this long after its end at the latest, microseconds (semantics.md 9).
+    pub record_within: u64,
+    /// The lane is left when nothing can be sent for so long, microseconds; `None`: it is waited for.
+    pub linger: Option<u64>,
+}
+
+impl Thrift {
+    /// On one machine: waiting costs nothing, and a write to the disk is quick.
+    pub const MACHINE: Thrift = Thrift { record_within: 50_000, linger: None };
+    /// On a stack: waiting for 0.9 s costs what a wake-up does (at 512 MB), and writes are paid for one by one.
+    pub const STACK: Thrift = Thrift { record_within: 2_000_000, linger: Some(900_000) };
+}
+
 /// What is worked on, and by whom.
 #[derive(Clone, Copy, Debug)]
 pub struct Job<'a> {
@@ -47,6 +63,8 @@ pub struct Job<'a> {
     pub owner: &'a str,
     /// What is known of the owner before.
     pub predecessor: Predecessor,
+    /// How it spends time.
+    pub thrift: Thrift,
     /// End when the destination is down for good, rather than probe on.
     pub ends_when_dead: bool,
     /// Planted bugs; `None` outside of the simulation.
@@ -58,6 +76,11 @@ pub struct Job<'a> {
 pub enum End {
     /// Nothing is left in the backlog.
     Empty,
+    /// Nothing can be sent before this wall-clock time (microseconds): waiting for it costs more than coming back. The bell says so.
+    Resting {
+        /// When something can be sent.
+        due: u64,
+    },
     /// It was told to stop; what was on its way has been waited for and recorded.
     Stopped,
     /// The destination was down until a probe had used up its attempts.
@@ -141,7 +164,7 @@ pub async fn drive<S: Store, O: Objects, T: Transport, C: Clock>(
     let mut worker = Worker::new(ports, job, watch, &attachments, owned);
     let end = worker.work(chance, commands).await?;
     if end != End::Lost {
-        worker.release().await?;
+        worker.release(&end).await?;
     }
     Ok(end)
 }
@@ -186,8 +209,8 @@ impl<'a, S: Store, O: Objects, T: Transport, C: Clock> Worker<'a, S, O, T, C> {
             retry: job.destination.retry.clone(),
             ends_when_dead: job.ends_when_dead,
         };
-        let Owned { lease, permits, version, quiet_until, paused_until } = owned;
-        let pump = Pump::new(lease, permits, settings, quiet_until, paused_until, ports.clock.now());
+        let Owned { lease, permits, version, quiet_until, standing } = owned;
+        let pump = Pump::new(lease, permits, settings, quiet_until, standing, ports.clock.now());
         Worker {
             ports,
             job,
@@ -195,7 +218,7 @@ impl<'a, S: Store, O: Objects, T: Transport, C: Clock> Worker<'a, S, O, T, C> {
             attachments,
             pump,
             version,
-            log: Log::new(),
+            log: Log::new(job.thrift.record_within),
             contexts: HashMap::new(),
             waiting: BTreeMap::new(),
             turns_changed: false,
@@ -223,7 +246,8 @@ impl<'a, S: Store, O: Objects, T: Transport, C: Clock> Worker<'a, S, O, T, C> {
             let now = clock.now();
             if recording.is_none() {
                 self.drained();
-                let idle = self.pump.in_flight() == 0 && matches!(self.pump.next(now), Next::Empty | Next::Dead);
+                let idle = self.pump.in_flight() == 0
+                    && (matches!(self.pump.next(now), Next::Empty | Next::Dead) || self.rests_until(now).is_some());
                 if let Some(batch) = self.batch_to_record(now, idle) {
                     if !self.pump.lease.allows_recording(now) {
                         return Ok(End::Lost);
@@ -269,7 +293,7 @@ impl<'a, S: Store, O: Objects, T: Transport, C: Clock> Worker<'a, S, O, T, C> {
                 }
                 Next::Empty if quiet && beating.is_none() && stopped.is_some() => return Ok(stopped.unwrap_or(End::Stopped)),
                 Next::Empty if quiet && beating.is_none() && self.probes.is_empty() => {
-                    if self.leave().await? {
+                    if self.leave(None).await? {
                         return Ok(End::Empty);
                     }
                     continue;
@@ -278,6 +302,13 @@ impl<'a, S: Store, O: Objects, T: Transport, C: Clock> Worker<'a, S, O, T, C> {
                 Next::Lost => return Ok(End::Lost),
                 Next::Until(at) => wake = Some(wake.map_or(at, |other| other.min(at))),
                 Next::Beat | Next::Empty | Next::Dead | Next::Answer => {}
+            }
+            if let Some(at) = self.rests_until(now).filter(|_| quiet && beating.is_none() && stopped.is_none() && self.probes.is_empty()) {
+                let due = now.wall + (at - now.mono);
+                if self.leave(Some(due)).await? {
+                    return Ok(End::Resting { due });
+                }
+                continue;
             }
             self.watch.waits(lane, self.pump.waits_for(now));
             self.pulse(now);
@@ -537,8 +568,7 @@ impl<'a, S: Store, O: Objects, T: Transport, C: Clock> Worker<'a, S, O, T, C> {
     }
 
     fn beat(&mut self, begun: Now) -> Pending<'a, Beaten> {
-        let (timeout, paused) = (self.pump.timeout(), self.pump.paused_until());
-        let tokens = self.pump.document(begun, timeout, paused, false);
+        let tokens = self.pump.document(begun, Leaving::Not);
         let (store, lane, version, canary) = (self.ports.store, self.job.lane, self.version, self.job.canary);
         Box::pin(async move {
             let beat = owner::beat(store, lane, &tokens, version, begun.wall, canary).await;
@@ -548,8 +578,14 @@ impl<'a, S: Store, O: Objects, T: Transport, C: Clock> Worker<'a, S, O, T, C> {
         })
     }
 
-    /// Nothing is left to send: true if the lane can be left, false if there is new work.
-    async fn leave(&mut self) -> Result<bool, PortError> {
+    /// The monotonic time before which nothing can be sent, if that is worth leaving for.
+    fn rests_until(&mut self, now: Now) -> Option<u64> {
+        let linger = self.job.thrift.linger?;
+        self.pump.rests_until(now).filter(|at| *at > now.mono + linger)
+    }
+
+    /// Nothing can be sent until `next` (wall clock; `None`: nothing is left): true if the lane can be left, false if there is new work.
+    async fn leave(&mut self, next: Option<u64>) -> Result<bool, PortError> {
         let (store, lane) = (self.ports.store, self.job.lane);
         let wall = self.ports.clock.now().wall / 1_000_000;
         let heard = bell::hear(store, lane, wall).await?;
@@ -559,15 +595,15 @@ impl<'a, S: Store, O: Objects, T: Transport, C: Clock> Worker<'a, S, O, T, C> {
                 return Ok(false);
             }
         }
-        bell::leave(store, lane, &heard, None, wall).await
+        bell::leave(store, lane, &heard, next, wall).await
     }
 
-    async fn release(&mut self) -> Result<(), PortError> {
+    async fn release(&mut self, end: &End) -> Result<(), PortError> {
+        let leaving = if matches!(end, End::Resting { .. }) { Leaving::ToGoOn } else { Leaving::ToBegin };
         let now = self.ports.clock.now();
         self.pulse_at = 0;
         self.pulse(now);
-        let (timeout, paused) = (self.pump.timeout(), self.pump.paused_until());
-        let tokens = self.pump.document(now, timeout, paused, true);
+        let tokens = self.pump.document(now, leaving);
         owner::beat(self.ports.store, self.job.lane, &tokens, self.version, now.wall, self.job.canary).await;
         Ok(())
     }

@@ -14,8 +14,6 @@ use crate::run::progress;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-/// An attempt is on disk this long after its end at the latest (semantics.md 9).
-pub const RECORD_WITHIN: u64 = 50_000;
 /// So many attempts are recorded at once.
 pub const RECORD_AT: usize = 1000;
 
@@ -55,6 +53,7 @@ pub struct Log {
     since: Option<u64>,
     count: usize,
     sequence: u64,
+    within: u64,
 }
 
 /// What one recording writes.
@@ -76,9 +75,9 @@ pub struct Book<'a> {
 }
 
 impl Log {
-    /// Empty.
-    pub fn new() -> Log {
-        Log { lots: BTreeMap::new(), since: None, count: 0, sequence: 0 }
+    /// Empty. What comes in must be recorded `within` so many microseconds.
+    pub fn new(within: u64) -> Log {
+        Log { lots: BTreeMap::new(), since: None, count: 0, sequence: 0, within }
     }
 
     /// Takes an attempt. `line` appends what went over the wire to the page.
@@ -113,7 +112,7 @@ impl Log {
     /// The monotonic time by which it must be recorded.
     pub fn due(&self) -> Option<u64> {
         let since = self.since?;
-        Some(if self.count >= RECORD_AT { since } else { since + RECORD_WITHIN })
+        Some(if self.count >= RECORD_AT { since } else { since + self.within })
     }
 
     /// Takes all that waits, as it will be written.
@@ -146,12 +145,6 @@ impl Log {
         }
         let pages = pages.into_iter().map(|(run, page)| (page_name(book, &run, self.sequence), page::compress(&page))).collect();
         Batch { segments, pages, done }
-    }
-}
-
-impl Default for Log {
-    fn default() -> Log {
-        Log::new()
     }
 }
 

@@ -31,7 +31,7 @@ pub async fn once<S: Store, O: Objects, T: Transport, C: Clock>(
     let paused = |wall: u64, mono: u64, until: u64| mono + until.saturating_sub(wall);
     loop {
         let now = ports.clock.now();
-        let quiet = owned.quiet_until.max(paused(now.wall, now.mono, owned.paused_until));
+        let quiet = owned.quiet_until.max(paused(now.wall, now.mono, owned.standing.paused_until));
         let wait = match owned.permits.ready(now) {
             _ if quiet > now.mono => quiet,
             Ready::Now => break,
@@ -40,7 +40,7 @@ pub async fn once<S: Store, O: Objects, T: Transport, C: Clock>(
             Ready::AfterResponse | Ready::AfterHeartbeat => now.mono + 1_000_000,
         };
         let begun = ports.clock.now();
-        let tokens = lease::write(&owned.lease, &mut owned.permits, begun, claim.timeout, owned.paused_until, false);
+        let tokens = lease::write(&owned.lease, &mut owned.permits, begun, claim.timeout, owned.standing, false);
         match owner::beat(ports.store, claim.lane, &tokens, owned.version, begun.wall, None).await {
             owner::Beat::Written(version) => {
                 owned.version = version;
@@ -61,7 +61,7 @@ pub async fn once<S: Store, O: Objects, T: Transport, C: Clock>(
     };
     let ended = ports.clock.now();
     owned.permits.give_back(ended);
-    let tokens = lease::write(&owned.lease, &mut owned.permits, ended, claim.timeout, owned.paused_until, true);
+    let tokens = lease::write(&owned.lease, &mut owned.permits, ended, claim.timeout, owned.standing, true);
     owner::beat(ports.store, claim.lane, &tokens, owned.version, ended.wall, None).await;
     Ok(Once::Done(exchange, ended.mono - started.mono))
 }

@@ -1,7 +1,7 @@
 //! Owning a lane: the lease taken, renewed and released by conditional writes of the lane's one document.
 
 use crate::keys::LaneName;
-use crate::lane::lease::{self, Lease, Predecessor, Taken, Tokens};
+use crate::lane::lease::{self, Lease, Predecessor, Standing, Taken, Tokens};
 use crate::lane::permits::{Canary, Permits};
 use crate::model::limit::RateLimit;
 use crate::port::{Clock, Document, Expect, PortError, Store};
@@ -20,8 +20,8 @@ pub struct Owned {
     pub version: u64,
     /// Monotonic time before which nothing may be sent.
     pub quiet_until: u64,
-    /// Wall-clock time until which Retry-After holds the lane.
-    pub paused_until: u64,
+    /// How the destination stands.
+    pub standing: Standing,
 }
 
 /// What taking a lane comes to.
@@ -77,12 +77,12 @@ pub async fn take<S: Store, C: Clock>(store: &S, clock: &C, claim: Claim<'_>) ->
         };
         let mut permits = lease::inherit(claim.limits, &tokens, how, now);
         let lease = Lease::new(claim.owner, tokens.generation + 1, now, claim.canary).after(&tokens, how, now);
-        let document = lease::write(&lease, &mut permits, now, claim.timeout, tokens.paused_until, false);
+        let document = lease::write(&lease, &mut permits, now, claim.timeout, tokens.standing, false);
         match put(store, claim.lane, &document, expect, now.wall).await {
             Ok(version) => {
                 permits.confirm();
                 let quiet_until = now.mono + quiet_until.saturating_sub(now.wall);
-                return Ok(Ownership::Ours(Box::new(Owned { lease, permits, version, quiet_until, paused_until: tokens.paused_until })));
+                return Ok(Ownership::Ours(Box::new(Owned { lease, permits, version, quiet_until, standing: tokens.standing })));
             }
             Err(PortError::Conflict) => continue,
             Err(error) => return Err(error),

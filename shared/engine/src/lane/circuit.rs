@@ -1,6 +1,8 @@
 //! The circuit of a destination: after many failures in a row one probe at a time (semantics.md 13).
 
 use super::SECOND;
+use super::lease::Down;
+use crate::port::Now;
 
 /// So many retryable failures in a row open the circuit.
 const FAILURES_TO_OPEN: u32 = 10;
@@ -44,6 +46,23 @@ impl Circuit {
             Circuit::Open { probe_at, .. } if *probe_at <= now => None,
             Circuit::Open { probe_at, .. } => Some(*probe_at),
             Circuit::Probing { .. } => Some(u64::MAX),
+        }
+    }
+
+    /// As an owner before left it.
+    pub fn inherited(down: Option<Down>, now: Now) -> Circuit {
+        match down {
+            Some(Down { probe_at, delay }) => Circuit::Open { probe_at: now.mono + probe_at.saturating_sub(now.wall), delay },
+            None => Circuit::new(),
+        }
+    }
+
+    /// As an owner leaves it. A probe that is on its way counts as one that will fail.
+    pub fn left(&self, now: Now) -> Option<Down> {
+        match self {
+            Circuit::Closed { .. } => None,
+            Circuit::Open { probe_at, delay } => Some(Down { probe_at: now.wall + probe_at.saturating_sub(now.mono), delay: *delay }),
+            Circuit::Probing { delay } => Some(Down { probe_at: now.wall + delay, delay: *delay }),
         }
     }
 

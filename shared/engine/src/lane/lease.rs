@@ -28,11 +28,31 @@ pub struct Tokens {
     pub timeout: u64,
     /// The limits' permits.
     pub limits: Vec<StoredLimit>,
-    /// Wall-clock time before which nothing is sent (Retry-After).
-    pub paused_until: u64,
+    /// How the destination stands.
+    #[serde(flatten)]
+    pub standing: Standing,
     /// Wall-clock time: what was due by then may have been sent without a record, by an owner that ended ill.
     #[serde(default)]
     pub unsure_until: u64,
+}
+
+/// What a destination asked for or showed, which an owner leaves to the next.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Standing {
+    /// Wall-clock time before which nothing is sent (Retry-After).
+    pub paused_until: u64,
+    /// Its circuit is open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub down: Option<Down>,
+}
+
+/// An open circuit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Down {
+    /// Wall-clock time from which one probe may go.
+    pub probe_at: u64,
+    /// What is waited for it, microseconds.
+    pub delay: u64,
 }
 
 /// What an owner may know about the owner before it.
@@ -145,14 +165,14 @@ fn end(now: Now) -> Now {
 }
 
 /// The document as the owner of a lease writes it: renewed, with permits reserved until the next heartbeat, or released.
-pub fn write(lease: &Lease, permits: &mut Permits, now: Now, timeout: u64, paused_until: u64, release: bool) -> Tokens {
+pub fn write(lease: &Lease, permits: &mut Permits, now: Now, timeout: u64, standing: Standing, release: bool) -> Tokens {
     Tokens {
         owner: (!release).then(|| lease.owner.clone()),
         until: now.wall + LEASE,
         generation: lease.generation,
         timeout,
         limits: permits.prepare(now, timeout, release),
-        paused_until,
+        standing,
         unsure_until: lease.unsure_until,
     }
 }
@@ -199,7 +219,7 @@ mod tests {
             let lease = Lease::new("b", tokens.generation + 1, at(seconds), None).after(&tokens, how, at(seconds));
             assert!(lease.is_unsure_of(at(39).wall), "taken over at {seconds} s");
             assert!(!lease.is_unsure_of(at(42).wall), "taken over at {seconds} s");
-            tokens = write(&lease, &mut permits, at(seconds), 5 * SECOND, 0, release);
+            tokens = write(&lease, &mut permits, at(seconds), 5 * SECOND, Standing::default(), release);
         }
     }
 

@@ -3,7 +3,7 @@
 
 use super::backlog::Parcel;
 use super::circuit::Circuit;
-use super::lease::{self, Lease, Tokens};
+use super::lease::{self, Lease, Standing, Tokens};
 use super::permits::{HEARTBEAT, Permits, Ready};
 use crate::judge::{self, Class, Verdict};
 use crate::model::retry::RetryPolicy;
@@ -54,6 +54,17 @@ pub enum Next {
     Lost,
     /// The destination was down until a probe had used up its attempts; the rest stays as it is.
     Dead,
+}
+
+/// Whether an owner leaves with what it writes, and for what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leaving {
+    /// It stays.
+    Not,
+    /// It leaves, and the next owner goes on where it was.
+    ToGoOn,
+    /// It leaves, and the next owner begins anew.
+    ToBegin,
 }
 
 /// What is in force now, not when the run began.
@@ -116,8 +127,10 @@ pub struct Pump {
 
 impl Pump {
     /// A pump that holds the lease and has written it at `now`. Nothing is sent before `quiet_until` (monotonic).
-    pub fn new(lease: Lease, permits: Permits, settings: Settings, quiet_until: u64, paused_until_wall: u64, now: Now) -> Pump {
-        let paused = now.mono + paused_until_wall.saturating_sub(now.wall);
+    pub fn new(lease: Lease, permits: Permits, settings: Settings, quiet_until: u64, standing: Standing, now: Now) -> Pump {
+        let paused = now.mono + standing.paused_until.saturating_sub(now.wall);
+        // Who ends when the destination is down was started by a person, who wants to know how it is now.
+        let circuit = if settings.ends_when_dead { Circuit::new() } else { Circuit::inherited(standing.down, now) };
         Pump {
             lease,
             permits,
@@ -127,11 +140,11 @@ impl Pump {
             turns: VecDeque::new(),
             retries: BTreeSet::new(),
             probe: None,
-            circuit: Circuit::new(),
+            circuit,
             in_flight: 0,
             quiet_until: quiet_until.max(paused),
             beat_at: now.mono + HEARTBEAT,
-            paused_until_wall,
+            paused_until_wall: standing.paused_until,
             stopping: false,
             dead: false,
         }
@@ -219,29 +232,46 @@ impl Pump {
         if now.mono >= self.beat_at {
             return Next::Beat;
         }
+        let next = self.opportunity(now);
+        self.beat_or(next, now)
+    }
+
+    /// When something can be sent at the earliest, if nothing is on its way and it is time alone that is waited for.
+    pub fn rests_until(&mut self, now: Now) -> Option<u64> {
+        if self.in_flight > 0 || self.dead || self.stopping || !self.lease.allows_sending(now) {
+            return None;
+        }
+        match self.opportunity(now) {
+            Next::Until(at) => Some(at),
+            _ => None,
+        }
+    }
+
+    /// What is next, heartbeats aside.
+    fn opportunity(&mut self, now: Now) -> Next {
         if self.in_flight >= self.settings.concurrency {
-            return self.beat_or(Next::Answer, now);
+            return Next::Answer;
         }
         let Some(candidate) = self.candidate(now) else {
             return match (self.retries.first(), self.in_flight) {
-                (Some((due, _)), _) => self.beat_or(Next::Until(*due), now),
+                (Some((due, _)), _) => Next::Until(*due),
                 (None, 0) => Next::Empty,
-                (None, _) => self.beat_or(Next::Answer, now),
+                (None, _) => Next::Answer,
             };
         };
         if now.mono < self.quiet_until {
-            return self.beat_or(Next::Until(self.quiet_until), now);
+            return Next::Until(self.quiet_until);
         }
         match self.circuit.closed_until(now.mono) {
             None => {}
-            Some(u64::MAX) => return self.beat_or(Next::Answer, now),
-            Some(at) => return self.beat_or(Next::Until(at), now),
+            Some(u64::MAX) => return Next::Answer,
+            Some(at) => return Next::Until(at),
         }
         match self.permits.ready(now) {
             Ready::Now if self.parcels[&candidate.slot].loaded => Next::Send(candidate),
             Ready::Now => Next::Load(candidate.slot),
-            Ready::At(at) => self.beat_or(Next::Until(at), now),
-            Ready::AfterResponse => self.beat_or(Next::Answer, now),
+            Ready::At(at) => Next::Until(at),
+            Ready::AfterResponse => Next::Answer,
             Ready::AfterHeartbeat => Next::Beat,
         }
     }
@@ -419,8 +449,11 @@ impl Pump {
     }
 
     /// The lane's document as the owner writes it at `now`.
-    pub fn document(&mut self, now: Now, timeout: u64, paused_until: u64, release: bool) -> Tokens {
-        lease::write(&self.lease, &mut self.permits, now, timeout, paused_until, release)
+    pub fn document(&mut self, now: Now, leaving: Leaving) -> Tokens {
+        // Who was told to stop was told so because something has changed: then the next request may find the destination at work.
+        let down = if leaving == Leaving::ToBegin { None } else { self.circuit.left(now) };
+        let standing = Standing { paused_until: self.paused_until_wall, down };
+        lease::write(&self.lease, &mut self.permits, now, self.settings.timeout, standing, leaving != Leaving::Not)
     }
 
     /// Takes back a run: nothing more of it starts, and what is on its way is not repeated. Gives the parcels that are done by that.

@@ -3,7 +3,7 @@
 
 use super::stage::Stage;
 use engine::catalog::Catalog;
-use engine::deliver::drive::{Job, drive};
+use engine::deliver::drive::{Job, Thrift, drive};
 use engine::deliver::{Ports, Unwatched};
 use engine::keys::LaneName;
 use engine::lane::lease::Predecessor;
@@ -125,6 +125,7 @@ pub async fn deliver(stage: &Stage, organization: &str, run: &str, answers: &[u1
         destination: &project.destinations[&lane.destination],
         owner: "test",
         predecessor: Predecessor::Dead,
+        thrift: Thrift::MACHINE,
         ends_when_dead: true,
         canary: None,
     };

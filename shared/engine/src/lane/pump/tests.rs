@@ -16,7 +16,7 @@ fn settings() -> Settings {
 fn pump(settings: Settings) -> Pump {
     let how = Inheritance { margin: 0, ill_until: None, dead_since: None, canary: None };
     let permits = Permits::inherit(&[], &[], how, at(0));
-    Pump::new(Lease::new("owner", 1, at(0), None), permits, settings, 0, 0, at(0))
+    Pump::new(Lease::new("owner", 1, at(0), None), permits, settings, 0, Standing::default(), at(0))
 }
 
 fn parcel(run: &str, number: u32, deliveries: u32) -> Parcel {
