@@ -53,7 +53,7 @@ pub async fn run(global: &Global, args: &RunArgs) -> Result<u8, Failure> {
         for export in exports {
             match runner.begin(export, args, header.as_ref()).await? {
                 Begun::Held(run) => ended.push(run),
-                Begun::Delivering(run) => planned.push(run),
+                Begun::Delivering(run, _) => planned.push(run),
             }
         }
         ended.extend(runner.deliver(planned).await?.runs);

@@ -111,7 +111,7 @@ async fn plan(house: &Arc<House>, organization: &Name, export: &Name, id: &str) 
         Taken::Nothing => {}
         Taken::Held(run) => house.log.run(&run, organization),
         Taken::Ended(run) => house.ended(&run, organization),
-        Taken::Delivering(run) => {
+        Taken::Delivering(run, _) => {
             house.log.run(&run, organization);
             let lane = LaneName::first(organization, &run.destination);
             match run.parcels {

@@ -36,6 +36,11 @@ impl LaneName {
         Key::new(self.partition(), "bell")
     }
 
+    /// What its loop has heard.
+    pub fn heard(&self) -> Key {
+        Key::new(self.partition(), "heard")
+    }
+
     /// Whether it is paused.
     pub fn pause(&self) -> Key {
         Key::new(self.partition(), "pause")

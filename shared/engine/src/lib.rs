@@ -19,5 +19,6 @@ pub mod schedule;
 pub mod shape;
 pub mod success_path;
 pub mod template;
+pub mod ticket;
 pub mod time;
 pub mod token;

@@ -220,8 +220,8 @@ fn cut(
 pub enum Begun {
     /// It waits for a person: a guard holds it, or only a plan was asked for.
     Held(Run),
-    /// Its parcels are in the backlog.
-    Delivering(Run),
+    /// Its parcels are in the backlog; where they lie.
+    Delivering(Run, Directory),
 }
 
 /// Keeps a plan, and puts it to work unless it is to wait. `None`: a person has asked for its end meanwhile.
@@ -244,7 +244,7 @@ pub async fn carry_out<S: Store, O: Objects>(ground: Ground<'_, S, O>, version: 
     } else {
         let lane = LaneName::first(organization, &run.destination);
         let begun = begin::begin(store, objects, &lane, &mut run, version, &compiled.shape, &directory, &file, wall).await;
-        begun.map(|()| Begun::Delivering(run))
+        begun.map(|()| Begun::Delivering(run, directory))
     };
     match kept {
         Ok(begun) => Ok(Some(begun)),

@@ -6,6 +6,7 @@ use engine::keys::LaneName;
 use engine::model::name::Name;
 use engine::model::project::Project;
 use engine::model::source::Model;
+use engine::plan::layout::Directory;
 use engine::port::{Clock, Objects, PortError, Store};
 use engine::run::document::{self, Run, Status};
 use engine::run::finish::{Because, finish};
@@ -61,8 +62,8 @@ pub enum Taken {
     Nothing,
     /// Its plan waits for a person.
     Held(Run),
-    /// Its parcels are in the backlog.
-    Delivering(Run),
+    /// Its parcels are in the backlog; where they lie.
+    Delivering(Run, Directory),
     /// It has ended.
     Ended(Run),
 }
@@ -100,7 +101,7 @@ pub async fn begin_run<S: Store, O: Objects>(
     }
     match plan_asked(shop, organization, run.clone(), version, project, may_read).await {
         Ok(Some(Begun::Held(run))) => Ok(Taken::Held(run)),
-        Ok(Some(Begun::Delivering(run))) => Ok(Taken::Delivering(run)),
+        Ok(Some(Begun::Delivering(run, directory))) => Ok(Taken::Delivering(run, directory)),
         Ok(None) => {
             begin::withdraw(store, &lane, id, shop.clock.seconds()).await?;
             // Whoever changed it may have planned it as well: only a wish to cancel ends it.

@@ -81,6 +81,19 @@ pub(super) struct Journal {
     pub(super) writes: Vec<Pending>,
 }
 
+/// The journal of an organization and its version.
+async fn read<S: Store>(store: &S, organization: &Name, now: u64) -> Result<(Journal, Option<u64>), PortError> {
+    let Some(stored) = store.get(&keys::journal(organization), now).await? else { return Ok((Journal::default(), None)) };
+    let journal = serde_json::from_slice(&stored.body)
+        .map_err(|e| PortError::Failed(format!("the journal of {organization}'s definitions cannot be read: {e}")))?;
+    Ok((journal, Some(stored.version)))
+}
+
+/// How often an organization's definitions have changed.
+pub async fn changes<S: Store>(store: &S, organization: &Name, now: u64) -> Result<u64, PortError> {
+    Ok(read(store, organization, now).await?.0.changes)
+}
+
 /// A write of a change.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Pending {
@@ -129,12 +142,7 @@ impl<S: Store, K: Secrets> Catalog<'_, S, K> {
 
     /// The journal and its version.
     pub(super) async fn read_journal(&self) -> Result<(Journal, Option<u64>), PortError> {
-        let Some(stored) = self.store.get(&keys::journal(self.organization), self.seconds()).await? else {
-            return Ok((Journal::default(), None));
-        };
-        let journal = serde_json::from_slice(&stored.body)
-            .map_err(|e| PortError::Failed(format!("the journal of {}'s definitions cannot be read: {e}", self.organization)))?;
-        Ok((journal, Some(stored.version)))
+        read(self.store, self.organization, self.seconds()).await
     }
 
     /// The definition of a name, or its mark.

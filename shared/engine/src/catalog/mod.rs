@@ -12,7 +12,7 @@ mod secret;
 
 pub use apply::{Applied, Change};
 pub use change::Put;
-pub use journal::MOST_DEFINITIONS;
+pub use journal::{MOST_DEFINITIONS, changes};
 pub use secret::REDACTED;
 
 use crate::configure;

@@ -5,6 +5,7 @@
 pub mod attach;
 pub mod command;
 pub mod drive;
+pub mod ear;
 pub mod log;
 pub mod once;
 pub mod order;

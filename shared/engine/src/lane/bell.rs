@@ -44,15 +44,16 @@ pub async fn hear<S: Store>(store: &S, lane: &LaneName, now: u64) -> Result<Hear
     }
 }
 
-/// Rings: there is work from `due` (wall clock, microseconds). Call after the work is in the backlog.
-pub async fn ring<S: Store>(store: &S, lane: &LaneName, due: u64, now: u64) -> Result<(), PortError> {
+/// Rings: there is work from `due` (wall clock, microseconds). Call after the work is in the backlog. Gives how often it was rung by then.
+pub async fn ring<S: Store>(store: &S, lane: &LaneName, due: u64, now: u64) -> Result<u64, PortError> {
     for _ in 0..TRIES {
         let heard = hear(store, lane, now).await?;
         let due = heard.bell.due.map_or(due, |before| before.min(due));
         let bell = Bell { count: heard.bell.count + 1, due: Some(due) };
         match write(store, lane, &heard, &bell, now).await {
             Err(PortError::Conflict) => continue,
-            other => return other,
+            Err(error) => return Err(error),
+            Ok(()) => return Ok(bell.count),
         }
     }
     Err(PortError::Failed(format!("the bell of {} is rung without end", lane.partition())))

@@ -111,7 +111,7 @@ pub async fn start<S: Store>(
         Ok::<(), ()>(())
     });
     drop(planned.await?);
-    bell::ring(store, lane, wall, now).await
+    bell::ring(store, lane, wall, now).await.map(drop)
 }
 
 /// Keeps a planned run and puts it to work at once.

@@ -60,7 +60,7 @@ pub struct Asked {
 pub async fn start<S: Store>(store: &S, ask: Ask<'_>, wall: u64) -> Result<Result<Asked, Refused>, PortError> {
     let now = wall / 1_000_000;
     let Ask { organization, export, destination, run, wish, hash_seed } = ask;
-    let note = Work { organization: organization.clone(), export: export.clone(), run: run.to_string(), asked_at: wall };
+    let note = Work { organization: organization.clone(), export: export.clone(), run: run.to_string(), asked_at: wall, holder: None };
     retention::note(store, organization, now).await?;
     work::note(store, &note, now).await?;
     let claimed = state::change(store, organization, export, now, |state| {
@@ -145,7 +145,8 @@ pub async fn approve<S: Store>(
     if found.status != Status::Held {
         return Ok(Err(Refused::Not(found.status)));
     }
-    let note = Work { organization: organization.clone(), export: found.export.clone(), run: run.to_string(), asked_at: wall };
+    let note =
+        Work { organization: organization.clone(), export: found.export.clone(), run: run.to_string(), asked_at: wall, holder: None };
     work::note(store, &note, now).await?;
     let claimed = state::change(store, organization, &found.export, now, |state| match &state.current {
         Some(other) if other != run => Err(Refused::Busy(other.clone())),

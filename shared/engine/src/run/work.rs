@@ -4,10 +4,13 @@
 use super::document::{self, Status};
 use super::progress;
 use crate::keys::{self, LaneName};
+use crate::lane::lease::SKEW;
 use crate::model::name::Name;
-use crate::port::{Document, Expect, PortError, Store};
+use crate::port::{Document, Expect, PortError, Store, Stored};
 use serde::{Deserialize, Serialize};
 
+/// So often a conditional write that was refused is tried again.
+const TRIES: usize = 64;
 /// Read at once.
 const PAGE: usize = 500;
 
@@ -22,6 +25,68 @@ pub struct Work {
     pub run: String,
     /// When it was asked for, Unix microseconds.
     pub asked_at: u64,
+    /// Who plans or finishes it, where several processes could.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub holder: Option<Holder>,
+}
+
+/// Who has a run in hand.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holder {
+    /// A name that no other process ever has.
+    pub name: String,
+    /// Wall-clock time on its clock, microseconds: it says so again before, or others may take the run.
+    pub until: u64,
+}
+
+impl Work {
+    /// Whether someone has it in hand at `wall`, as far as a note tells.
+    pub fn is_held(&self, wall: u64) -> bool {
+        self.holder.as_ref().is_some_and(|holder| holder.until + SKEW >= wall)
+    }
+}
+
+/// Takes a run in hand for so many microseconds, or goes on holding it. False: it is over, or someone else has it. Whoever holds a run
+/// keeps others from doing the same work; what it writes is guarded by the run's own document.
+pub async fn hold<S: Store>(store: &S, organization: &Name, run: &str, name: &str, wall: u64, span: u64) -> Result<bool, PortError> {
+    change(store, organization, run, wall / 1_000_000, |work| {
+        let others = work.is_held(wall) && work.holder.as_ref().is_some_and(|holder| holder.name != name);
+        (!others).then(|| Some(Holder { name: name.to_string(), until: wall + span }))
+    })
+    .await
+}
+
+/// Lets go of a run that was held, if its note is still there.
+pub async fn let_go<S: Store>(store: &S, organization: &Name, run: &str, name: &str, now: u64) -> Result<(), PortError> {
+    let ours = |work: &Work| work.holder.as_ref().is_some_and(|holder| holder.name == name);
+    change(store, organization, run, now, |work| ours(work).then_some(None)).await.map(drop)
+}
+
+/// Writes another holder into a note. False: there is none, or `holder` says no.
+async fn change<S: Store>(
+    store: &S,
+    organization: &Name,
+    run: &str,
+    now: u64,
+    holder: impl Fn(&Work) -> Option<Option<Holder>>,
+) -> Result<bool, PortError> {
+    let key = keys::work(organization, run);
+    for _ in 0..TRIES {
+        let Some(stored) = store.get(&key, now).await? else { return Ok(false) };
+        let work = parse(&stored)?;
+        let Some(holder) = holder(&work) else { return Ok(false) };
+        let body = serde_json::to_vec(&Work { holder, ..work }).expect("plain data always serializes");
+        match store.put(&key, Document { body, ..Document::default() }, Expect::At(stored.version), now).await {
+            Ok(_) => return Ok(true),
+            Err(PortError::Conflict) => continue,
+            Err(error) => return Err(error),
+        }
+    }
+    Err(PortError::Failed(format!("the note of {run} changes without end")))
+}
+
+fn parse(stored: &Stored) -> Result<Work, PortError> {
+    serde_json::from_slice(&stored.body).map_err(|e| PortError::Failed(format!("the note of {} cannot be read: {e}", stored.key.sort)))
 }
 
 /// A note without a run is left by a process that was killed; a younger one may be just being written, microseconds.
@@ -86,9 +151,7 @@ pub async fn list<S: Store>(store: &S, now: u64) -> Result<Vec<Work>, PortError>
         let last = page.last().map(|stored| stored.key.sort.clone());
         let full = page.len() == PAGE;
         for stored in page {
-            let work = serde_json::from_slice(&stored.body)
-                .map_err(|e| PortError::Failed(format!("the note of {} cannot be read: {e}", stored.key.sort)))?;
-            all.push(work);
+            all.push(parse(&stored)?);
         }
         match last {
             Some(last) if full => from = format!("{last}\0"),
