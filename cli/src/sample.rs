@@ -137,6 +137,7 @@ impl Sample {
                 let scratch = site.scratch()?;
                 let place = planning::Place {
                     folder: &site.loaded.folder,
+                    remote: &planning::NoRemote,
                     organization: site.organization(),
                     store: &site.store,
                     objects: &site.objects,

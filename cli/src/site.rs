@@ -96,6 +96,7 @@ impl Site {
         Ground {
             project: &self.loaded.project,
             folder: &self.loaded.folder,
+            remote: &planning::NoRemote,
             scratch,
             store: &self.store,
             objects: &self.objects,

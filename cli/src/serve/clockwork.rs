@@ -4,10 +4,8 @@
 use super::house::House;
 use engine::lane::bell;
 use engine::port::Clock;
-use engine::run::document::{Trigger, Wish};
-use engine::run::request::{self, Ask, Refused};
 use engine::run::work::{self, Step, Work};
-use engine::schedule::{self, Due};
+use engine::schedule::{self, Due, Fired};
 use process::chance;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -80,28 +78,13 @@ async fn fire(house: &House) -> Result<(), String> {
 
 async fn fire_one(house: &House, due: &Due, wall: u64) -> Result<(), String> {
     let project = house.project(&due.organization).await?;
-    let Some(export) = project.exports.get(&due.export) else {
-        return schedule::forget(&house.store, &due.organization, &due.export, wall / 1_000_000).await.map_err(|e| e.to_string());
-    };
-    let wish = Wish { trigger: Trigger::Schedule, ..Wish::default() };
     let run = chance::fresh_name("run", wall);
-    let ask = Ask {
-        organization: &due.organization,
-        export: &export.id,
-        destination: &export.destination,
-        run: &run,
-        wish,
-        hash_seed: chance::random(),
-    };
-    match request::start(&house.store, ask, wall).await.map_err(|e| e.to_string())? {
-        Ok(_) => Ok(()),
-        Err(Refused::Busy(other)) => {
-            let name = format!("{}/{}", due.organization, due.export);
-            house.log.note("a scheduled run was left out, since the one before is not finished", &[("export", &name), ("run", &other)]);
-            Ok(())
-        }
-        Err(refused) => Err(format!("{refused:?}")),
+    let fired = schedule::fire(&house.store, due, project.exports.get(&due.export), &run, chance::random(), wall).await;
+    if let Fired::Busy(other) = fired.map_err(|e| e.to_string())? {
+        let name = format!("{}/{}", due.organization, due.export);
+        house.log.note("a scheduled run was left out, since the one before is not finished", &[("export", &name), ("run", &other)]);
     }
+    Ok(())
 }
 
 /// Takes every run that is under way one step further, if nobody has it in hand.

@@ -99,7 +99,7 @@ impl House {
 
     /// Where runs are planned and finished.
     pub fn shop<'a>(&'a self, scratch: &'a Path) -> Shop<'a, EmbeddedStore, EmbeddedObjects> {
-        Shop { folder: &self.folder, scratch, store: &self.store, objects: &self.objects, clock: &self.clock }
+        Shop { folder: &self.folder, remote: &planning::NoRemote, scratch, store: &self.store, objects: &self.objects, clock: &self.clock }
     }
 
     /// What sends the requests of one destination: connections are never shared between destinations.
@@ -122,7 +122,8 @@ impl House {
             Source::Postgres { dsn, .. } if rows::names_socket(dsn.reveal()) => {
                 return Err(format!("model {}: its dsn names a socket of this machine; a server reads over TCP, so name a host", model.id));
             }
-            Source::Postgres { .. } | Source::Push => return Ok(()),
+            // The planner says that only a stack gets at what lies in S3 or Athena.
+            Source::Postgres { .. } | Source::S3 { .. } | Source::Athena { .. } | Source::Push => return Ok(()),
         };
         let whole = plain(&self.folder.join(path));
         // A link on the way to the first glob is followed; what the operator puts into the folder is the operator's.

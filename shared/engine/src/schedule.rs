@@ -1,5 +1,5 @@
 //! Schedules: when exports run by themselves. One small document an export says when it fires next, and stands in an index by that
-//! time. It must not start a run itself.
+//! time. It must not plan a run.
 
 use crate::keys;
 use crate::lane::SECOND;
@@ -8,6 +8,9 @@ use crate::model::export::{Export, Schedule};
 use crate::model::name::Name;
 use crate::model::project::Project;
 use crate::port::{Document, Expect, Index, IndexEntry, PortError, Store};
+use crate::run::document::{Trigger, Wish};
+use crate::run::request::{self, Ask, Refused};
+use crate::run::work::Work;
 use serde::{Deserialize, Serialize};
 
 /// The index of firings is split, so that no part of a big table grows hot.
@@ -138,6 +141,45 @@ pub async fn due<S: Store>(store: &S, wall: u64, limit: usize) -> Result<Vec<Due
         }));
     }
     Ok(due)
+}
+
+/// What a firing came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fired {
+    /// This run was asked for.
+    Started(Work),
+    /// This run of the export is still going on, and is not doubled.
+    Busy(String),
+    /// There is no such export any more.
+    Gone,
+}
+
+/// Asks for the run of an export that is due. `export`: as it is defined now; `run`: the run's id.
+pub async fn fire<S: Store>(
+    store: &S,
+    due: &Due,
+    export: Option<&Export>,
+    run: &str,
+    hash_seed: u64,
+    wall: u64,
+) -> Result<Fired, PortError> {
+    let Some(export) = export else {
+        forget(store, &due.organization, &due.export, wall / SECOND).await?;
+        return Ok(Fired::Gone);
+    };
+    let wish = Wish { trigger: Trigger::Schedule, ..Wish::default() };
+    let ask = Ask { organization: &due.organization, export: &export.id, destination: &export.destination, run, wish, hash_seed };
+    match request::start(store, ask, wall).await? {
+        Ok(_) => Ok(Fired::Started(Work {
+            organization: due.organization.clone(),
+            export: export.id.clone(),
+            run: run.to_string(),
+            asked_at: wall,
+            holder: None,
+        })),
+        Err(Refused::Busy(other)) => Ok(Fired::Busy(other)),
+        Err(refused) => Err(PortError::Failed(format!("{run} cannot be started: {refused:?}"))),
+    }
 }
 
 /// An export that was due has been dealt with at `wall`: it fires again at the next time after that.

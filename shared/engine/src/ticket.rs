@@ -186,7 +186,8 @@ mod tests {
         let lane = LaneName::first(&name("acme"), &name("crm"));
         let place = |number| Place { number, action: ActionName::Add, offset: 0, length: 0, deliveries: 600, rows: 600 };
         let directory = Directory { parcels: (0..200).map(place).collect(), ..Directory::default() };
-        let limit = |requests, window_seconds| [RateLimit { requests, window_seconds, mode: LimitMode::Strict, burst: None }];
+        let limit =
+            |requests, window_seconds| [RateLimit { requests, window_seconds, mode: LimitMode::Strict, burst: None, spread_seconds: None }];
         let fast = announce(&lane, "run_1", &directory, &limit(600, 1));
         assert_eq!(fast.len(), 100);
         assert_eq!(fast.iter().take(3).map(|message| message.delay_seconds).collect::<Vec<_>>(), [0, 1, 2]);

@@ -26,7 +26,7 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 pub use error::PlanError;
-pub use source::{Place, fields, outside, source};
+pub use source::{Bringing, NoRemote, Place, Remote, fields, outside, read_as, source};
 pub use steps::{AskedRun, Shop, Taken, begin_run, finish_run};
 
 /// Changes held in memory before they go to scratch files, bytes.
@@ -35,12 +35,13 @@ const SPOOL_MEMORY: usize = 64 << 20;
 const MOST_DELTAS: usize = 31;
 
 /// Where plans are made: the definitions, and what they are compared with.
-#[derive(Debug)]
 pub struct Ground<'a, S, O> {
     /// The definitions.
     pub project: &'a Project,
     /// The folder that relative paths of sources start from.
     pub folder: &'a Path,
+    /// Gets at rows that lie elsewhere.
+    pub remote: &'a dyn Remote,
     /// A folder for files that vanish with the process.
     pub scratch: &'a Path,
     /// Documents.
@@ -111,6 +112,7 @@ pub async fn plan<S: Store, O: Objects>(
     let wish = asked.wish;
     let place = Place {
         folder: ground.folder,
+        remote: ground.remote,
         organization: ground.organization(),
         store: ground.store,
         objects: ground.objects,

@@ -9,10 +9,36 @@ use engine::port::{Objects, PortError, Store};
 use engine::push::{FoldRows, current};
 use process::chance;
 use rows::{FieldMapping, FileSource, Format, PostgresSource};
+use std::future::Future;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
+
+/// A future that borrows what it works with.
+pub type Bringing<'a> = Pin<Box<dyn Future<Output = Result<rows::Source, PlanError>> + 'a>>;
+
+/// Gets at rows that only a stack gets at: objects in S3, queries on Athena.
+pub trait Remote {
+    /// Brings a model's rows into a folder, and says where they are read there.
+    fn bring<'a>(&'a self, model: &'a Model, folder: &'a Path) -> Bringing<'a>;
+}
+
+/// Gets at nothing: a machine of one's own has files, databases and pushed rows.
+#[derive(Clone, Copy, Debug)]
+pub struct NoRemote;
+
+impl Remote for NoRemote {
+    fn bring<'a>(&'a self, model: &'a Model, _: &'a Path) -> Bringing<'a> {
+        let what = if matches!(model.source, Source::Athena { .. }) { "a query on Athena" } else { "s3://" };
+        let message = format!(
+            "model {}: {what} is read by a stack on AWS only: `penstock apply --url` brings the project there; here, use files, postgres or push",
+            model.id
+        );
+        Box::pin(async move { Err(PlanError::other(message)) })
+    }
+}
 
 /// Where rows lie, and what is needed to get at them.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Place<'a, S, O> {
     /// The folder that relative paths of sources start from.
     pub folder: &'a Path,
@@ -22,6 +48,8 @@ pub struct Place<'a, S, O> {
     pub store: &'a S,
     /// Objects.
     pub objects: &'a O,
+    /// Gets at what lies elsewhere.
+    pub remote: &'a dyn Remote,
     /// A folder for files that vanish with the process.
     pub scratch: &'a Path,
     /// Unix microseconds.
@@ -32,6 +60,9 @@ pub struct Place<'a, S, O> {
 pub async fn source<S: Store, O: Objects>(place: Place<'_, S, O>, model: &Model) -> Result<rows::Source, PlanError> {
     if let Some(source) = outside(place.folder, model) {
         return Ok(source);
+    }
+    if matches!(model.source, Source::S3 { .. } | Source::Athena { .. }) {
+        return place.remote.bring(model, place.scratch).await;
     }
     let Place { organization, store, objects, scratch, wall, .. } = place;
     let fresh = chance::fresh_name("fold", wall);
@@ -46,19 +77,21 @@ pub async fn source<S: Store, O: Objects>(place: Place<'_, S, O>, model: &Model)
     Ok(rows::Source::Pushed(objects.local(&rows.object).await?))
 }
 
-/// Where a model's rows lie; relative paths start from the project's folder. `None`: they are pushed, and lie in the data directory.
+/// Where a model's rows lie, if in files of this machine or in a database; relative paths start from the project's folder.
 pub fn outside(folder: &std::path::Path, model: &Model) -> Option<rows::Source> {
     match &model.source {
-        Source::File { path, format } => {
-            let format = format.map(|format| match format {
-                FileFormat::Csv => Format::Csv,
-                FileFormat::Ndjson => Format::Ndjson,
-                FileFormat::Parquet => Format::Parquet,
-            });
-            Some(rows::Source::File(FileSource { path: folder.join(path), format }))
-        }
+        Source::File { path, format } => Some(rows::Source::File(FileSource { path: folder.join(path), format: format.map(read_as) })),
         Source::Postgres { dsn, query } => Some(rows::Source::Postgres(PostgresSource { dsn: dsn.clone(), query: query.clone() })),
-        Source::Push => None,
+        Source::S3 { .. } | Source::Athena { .. } | Source::Push => None,
+    }
+}
+
+/// A format, as `rows` names it.
+pub fn read_as(format: FileFormat) -> Format {
+    match format {
+        FileFormat::Csv => Format::Csv,
+        FileFormat::Ndjson => Format::Ndjson,
+        FileFormat::Parquet => Format::Parquet,
     }
 }
 

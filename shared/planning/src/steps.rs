@@ -1,7 +1,7 @@
 //! Taking a run that is under way one step further: from asked for to its backlog, and from delivered to its snapshot. Each step can be
 //! repeated after whatever cut it short. It must not choose which run has its turn.
 
-use crate::{Begun, Deltas, Ground, carry_out, compact, plan};
+use crate::{Begun, Deltas, Ground, Remote, carry_out, compact, plan};
 use engine::keys::LaneName;
 use engine::model::name::Name;
 use engine::model::project::Project;
@@ -15,10 +15,11 @@ use process::SystemClock;
 use std::path::Path;
 
 /// Where runs are planned and finished, whatever organization they belong to.
-#[derive(Debug)]
 pub struct Shop<'a, S, O> {
     /// The folder that relative paths of sources start from.
     pub folder: &'a Path,
+    /// Gets at rows that lie elsewhere.
+    pub remote: &'a dyn Remote,
     /// A folder for files that vanish with the process.
     pub scratch: &'a Path,
     /// Documents.
@@ -40,7 +41,15 @@ impl<S, O> Copy for Shop<'_, S, O> {}
 impl<'a, S, O> Shop<'a, S, O> {
     /// Where plans of one organization are made.
     pub fn ground(self, project: &'a Project) -> Ground<'a, S, O> {
-        Ground { project, folder: self.folder, scratch: self.scratch, store: self.store, objects: self.objects, clock: self.clock }
+        Ground {
+            project,
+            folder: self.folder,
+            remote: self.remote,
+            scratch: self.scratch,
+            store: self.store,
+            objects: self.objects,
+            clock: self.clock,
+        }
     }
 }
 

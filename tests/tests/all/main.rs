@@ -11,3 +11,4 @@ mod retention;
 mod serve;
 mod simulation;
 mod sources;
+mod stack;

@@ -11,6 +11,8 @@ use crate::model::retry::RetryPolicy;
 use crate::model::status::StatusSet;
 use std::collections::BTreeMap;
 
+/// `spread_seconds` at most: an hour.
+const LONGEST_SPREAD: u64 = 3600;
 /// A limit's `requests` at most.
 const MOST_REQUESTS: u64 = 10_000_000;
 
@@ -197,7 +199,8 @@ fn rate_limit(place: &Place<'_>) -> Option<RateLimit> {
     let mode = object.given("mode").map_or(Some(LimitMode::Strict), |place| place.choice(&modes, &[]));
     let requests = requests.and_then(|place| place.integer(1, MOST_REQUESTS));
     let burst = object.given("burst").and_then(|place| place.integer(1, requests.unwrap_or(MOST_REQUESTS))).map(|number| number as u32);
-    Some(RateLimit { requests: requests? as u32, window_seconds: window_seconds?, mode: mode?, burst })
+    let spread_seconds = object.given("spread_seconds").and_then(|place| place.integer(1, LONGEST_SPREAD)).map(|number| number as u32);
+    Some(RateLimit { requests: requests? as u32, window_seconds: window_seconds?, mode: mode?, burst, spread_seconds })
 }
 
 fn retry(place: &Place<'_>) -> Option<RetryPolicy> {

@@ -2,7 +2,7 @@
 
 use super::action::Reader;
 use super::destination::Draft;
-use super::keys::{EXPORT, FIELD, GUARD, MODEL, SOURCE_FILE, SOURCE_POSTGRES, SOURCE_PUSH};
+use super::keys::{EXPORT, FIELD, GUARD, MODEL, SOURCE_ATHENA, SOURCE_FILE, SOURCE_POSTGRES, SOURCE_PUSH};
 use super::place::{Place, path_of_key};
 use super::schedule::schedule;
 use super::values::{columns, reference, secret, success};
@@ -33,21 +33,22 @@ pub(super) fn model(id: &Name, place: &Place<'_>) -> Option<Model> {
 enum Kind {
     File,
     Postgres,
+    Athena,
     Push,
 }
 
 /// The type decides which keys belong there, so it is read before them; without one, those of a file are meant.
 fn source(place: &Place<'_>) -> Option<Source> {
     let written = place.map()?.into_iter().find(|(name, _)| *name == "type").map(|(_, kind)| kind).filter(|kind| !kind.is_null());
-    let kinds = [("file", Kind::File), ("postgres", Kind::Postgres), ("push", Kind::Push)];
+    let kinds = [("file", Kind::File), ("postgres", Kind::Postgres), ("athena", Kind::Athena), ("push", Kind::Push)];
     let kind = match written {
-        // A source of a kind that comes later has other keys; to call them unknown would mislead.
-        Some(kind) => kind.choice(&kinds, &["athena"])?,
+        Some(kind) => kind.choice(&kinds, &[])?,
         None => Kind::File,
     };
     match kind {
         Kind::File => file(place),
         Kind::Postgres => postgres(place),
+        Kind::Athena => athena(place),
         Kind::Push => place.object(&SOURCE_PUSH).map(|_| Source::Push),
     }
 }
@@ -57,13 +58,17 @@ fn file(place: &Place<'_>) -> Option<Source> {
     let kind = object.required("type");
     let formats = [("csv", FileFormat::Csv), ("ndjson", FileFormat::Ndjson), ("parquet", FileFormat::Parquet)];
     let format = object.given("format").map(|place| place.choice(&formats, &[]));
-    let path = object.required("path").and_then(|place| path(&place));
+    let place = object.required("path");
+    let path = place.and_then(|place| path(&place));
     kind?;
     let format = match format {
         Some(chosen) => Some(chosen?),
         None => None,
     };
-    Some(Source::File { path: path?, format })
+    match path? {
+        Path::Here(path) => Some(Source::File { path, format }),
+        Path::S3 { bucket, prefix } => Some(Source::S3 { bucket, prefix, format }),
+    }
 }
 
 /// No problem shows the DSN, since it holds a password.
@@ -78,23 +83,55 @@ fn postgres(place: &Place<'_>) -> Option<Source> {
         }
         Some(dsn)
     });
-    let query = object.required("query").and_then(|place| {
-        let text = place.filled_text()?;
-        if text.contains('\0') {
-            place.problem("holds a NUL character; take it out");
-            return None;
-        }
-        Some(text.to_string())
-    });
+    let query = object.required("query").and_then(|place| plain_text(&place));
     Some(Source::Postgres { dsn: dsn?, query: query? })
 }
 
-fn path(place: &Place<'_>) -> Option<String> {
+fn athena(place: &Place<'_>) -> Option<Source> {
+    let object = place.object(&SOURCE_ATHENA)?;
+    let database = object.required("database").and_then(|place| plain_text(&place));
+    let query = object.required("query").and_then(|place| {
+        let text = plain_text(&place)?;
+        if text.trim_end().ends_with(';') {
+            place.problem("ends with a semicolon, but is put into an UNLOAD statement; take it out");
+            return None;
+        }
+        Some(text)
+    });
+    let workgroup = object.given("workgroup").map(|place| plain_text(&place));
+    let workgroup = match workgroup {
+        Some(read) => Some(read?),
+        None => None,
+    };
+    Some(Source::Athena { database: database?, query: query?, workgroup })
+}
+
+fn plain_text(place: &Place<'_>) -> Option<String> {
     let text = place.filled_text()?;
-    if let Some((scheme, _)) = text.split_once("://") {
+    if text.contains('\0') {
+        place.problem("holds a NUL character; take it out");
+        return None;
+    }
+    Some(text.to_string())
+}
+
+/// Where files lie.
+enum Path {
+    Here(String),
+    S3 { bucket: String, prefix: String },
+}
+
+fn path(place: &Place<'_>) -> Option<Path> {
+    let text = place.filled_text()?;
+    if let Some((scheme, rest)) = text.split_once("://") {
         match scheme {
-            "s3" => place.problem("s3:// is not available in this version; write the path of a file, a folder or a glob"),
-            _ => place.problem("is a URL; write the path of a file, a folder or a glob"),
+            "s3" => match rest.split_once('/') {
+                Some((bucket, prefix)) if !bucket.is_empty() && !prefix.is_empty() && !prefix.contains('\0') => {
+                    return Some(Path::S3 { bucket: bucket.to_string(), prefix: prefix.to_string() });
+                }
+                _ => place.problem("names no objects; write s3://bucket/ and a key, or what keys begin with"),
+            },
+            _ => place.problem("is a URL; write the path of a file, a folder or a glob, or s3://bucket/prefix"),
         }
         return None;
     }
@@ -102,7 +139,7 @@ fn path(place: &Place<'_>) -> Option<String> {
         place.problem("holds a NUL character; write the path of a file, a folder or a glob");
         return None;
     }
-    Some(text.to_string())
+    Some(Path::Here(text.to_string()))
 }
 
 /// What an export may refer to.

@@ -83,6 +83,7 @@ pub const SECTIONS: &[&Section] = &[
     &MODEL,
     &SOURCE_FILE,
     &SOURCE_POSTGRES,
+    &SOURCE_ATHENA,
     &SOURCE_PUSH,
     &EXPORT,
     &FIELD,
@@ -248,7 +249,13 @@ pub(super) static RATE_LIMIT: Section = Section {
             "`strict`: never more in any window, whatever the latency. `paced`: even spacing at 99 %, which may exceed a window by a few per cent.",
         ),
         key("burst", "whole number, 1 to `requests`", "what 0.1 s allows, at least 1", "10", "How many may go at once."),
-        later("spread_seconds", "How far ahead permits are spread."),
+        key(
+            "spread_seconds",
+            "whole number, 1 to 3600",
+            "evenly; 10 on a stack",
+            "60",
+            "What so many seconds allow goes at once, then nothing until as much is allowed again. On a stack, longer spreads cost less.",
+        ),
     ],
 };
 
@@ -371,19 +378,19 @@ pub(super) static MODEL: Section = Section {
     ],
 };
 
-const SOURCE_TYPE: &str = "file \\| postgres \\| push";
+const SOURCE_TYPE: &str = "file \\| postgres \\| athena \\| push";
 
 pub(super) static SOURCE_FILE: Section = Section {
     place: "models.<name>.source",
     about: "`type: file`: rows lie in files.",
     keys: &[
-        key("type", SOURCE_TYPE, "", "file", "The kind of source; athena comes later."),
+        key("type", SOURCE_TYPE, "", "file", "The kind of source."),
         environment(key(
             "path",
             "path",
             "",
             "rows/newsletter.csv",
-            "A file, a folder or a glob; relative to the project file. Also .gz and .zst.",
+            "A file, a folder or a glob; relative to the project file. Also .gz and .zst. On a stack: `s3://bucket/` and a key, or what the keys of several objects begin with.",
         )),
         key("format", "csv \\| ndjson \\| parquet", "by extension", "csv", "The format."),
     ],
@@ -403,6 +410,17 @@ pub(super) static SOURCE_POSTGRES: Section = Section {
              certificates are always checked.",
         )),
         key("query", "SQL", "", "\"SELECT id, email FROM people\"", "One SELECT; its columns are the model's."),
+    ],
+};
+
+pub(super) static SOURCE_ATHENA: Section = Section {
+    place: "models.<name>.source",
+    about: "`type: athena`: rows are those of a query, which Athena runs and unloads as Parquet. Only a stack can ask for them.",
+    keys: &[
+        key("type", SOURCE_TYPE, "", "athena", "The kind of source."),
+        key("database", "text", "", "shop", "The database of the data catalog."),
+        key("query", "SQL", "", "\"SELECT id, email FROM people\"", "One SELECT; its columns are the model's."),
+        key("workgroup", "text", "primary", "penstock", "The workgroup, with its limits and its costs."),
     ],
 };
 

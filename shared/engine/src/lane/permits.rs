@@ -72,6 +72,8 @@ struct Limited {
     pace: u64,
     spacing: u64,
     slack: u64,
+    /// It goes in spreads, and whether the next one is being gathered.
+    gathers: Option<bool>,
     /// May still be taken before a heartbeat must have reserved more.
     reserved_left: u32,
     /// What the heartbeat being written reserves, and what was taken since it was prepared.
@@ -197,7 +199,8 @@ impl Limited {
             // A burst counts on top of the spacing, so that a window sees 99 % and the burst.
             LimitMode::Paced => limit.burst.unwrap_or(limit.requests / 50).max(1),
         };
-        let slack = spacing * u64::from(burst - 1);
+        let spread = limit.spread();
+        let slack = spacing * u64::from(spread.unwrap_or(burst).max(burst) - 1);
         let spent_until = stored.iter().find(|s| s.window_seconds == limit.window_seconds).map_or(0, |s| s.spent_until);
         // A clock that was ahead must not hold the lane for longer than pacing ever does.
         // Without the margin: what is left of it would be stored again, and so grow at every hand-over.
@@ -211,6 +214,7 @@ impl Limited {
             pace: now.mono + spent,
             spacing,
             slack,
+            gathers: spread.map(|_| spent > 0),
             reserved_left: 0,
             preparing: None,
             reserved_all: false,
@@ -224,8 +228,7 @@ impl Limited {
             }
             self.returning_count -= entry.remove();
         }
-        let paced = self.pace.saturating_sub(self.slack);
-        let pace = if paced > now.mono { Ready::At(paced) } else { Ready::Now };
+        let pace = self.paced(now);
         if self.limit.mode == LimitMode::Strict && self.out + self.returning_count >= self.limit.requests {
             // What returns first is what is known to return; a response may bring a permit only after that or later.
             return match self.returning.first_key_value() {
@@ -237,6 +240,21 @@ impl Limited {
             return later(pace, Ready::AfterHeartbeat);
         }
         pace
+    }
+
+    /// What even spacing, or spreading, says.
+    fn paced(&mut self, now: Now) -> Ready {
+        let next = self.pace.saturating_sub(self.slack);
+        let at = match self.gathers {
+            None => next,
+            // A spread that is spent is gathered whole before it is spent again.
+            Some(gathering) => {
+                let gathering = self.pace > now.mono && (gathering || next > now.mono);
+                self.gathers = Some(gathering);
+                if gathering { self.pace } else { next }
+            }
+        };
+        if at > now.mono { Ready::At(at) } else { Ready::Now }
     }
 
     fn take(&mut self, now: Now) {
@@ -295,7 +313,7 @@ mod tests {
     use super::*;
 
     fn limit(requests: u32, window_seconds: u32, mode: LimitMode) -> RateLimit {
-        RateLimit { requests, window_seconds, mode, burst: None }
+        RateLimit { requests, window_seconds, mode, burst: None, spread_seconds: None }
     }
 
     fn fresh(limits: &[RateLimit]) -> Permits {
@@ -382,6 +400,20 @@ mod tests {
         let sent = pour(&mut permits, 600, 20_000);
         assert!(sent.windows(2).all(|pair| pair[1] - pair[0] >= SECOND - 1), "closer than a second");
         assert!((590..=600).contains(&sent.len()), "{}", sent.len());
+    }
+
+    #[test]
+    fn a_limit_is_spent_in_spreads_where_that_is_wished_and_still_holds() {
+        for (requests, window, spread) in [(3600, 3600, 10), (600, 60, 10), (60, 60, 60)] {
+            let spread = RateLimit { spread_seconds: Some(spread), ..limit(requests, window, LimitMode::Strict) };
+            let at_once = spread.spread().unwrap() as usize;
+            let mut permits = fresh(&[spread]);
+            let sent = pour(&mut permits, u64::from(window) * 3, 200_000);
+            assert!(most_in_a_window(&sent, u64::from(window) * SECOND) <= requests as usize);
+            let waits = sent.windows(2).filter(|pair| pair[1] - pair[0] > SECOND / 2).count();
+            assert!(waits <= sent.len() / at_once + 1, "{requests} per {window} s: {waits} waits for {} requests", sent.len());
+            assert!(sent.len() * 100 >= requests as usize * 3 * 90, "{requests} per {window} s: only {}", sent.len());
+        }
     }
 
     /// GL-25, GL-26

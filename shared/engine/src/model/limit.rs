@@ -24,6 +24,10 @@ pub struct RateLimit {
     pub mode: LimitMode,
     /// How many may go at once; unless set what 0.1 s allows, and at least 1.
     pub burst: Option<u32>,
+    /// What so many seconds allow goes at once, and then nothing until as much is allowed again: whoever is paid by the millisecond need not
+    /// be there in between. `None`: evenly. It only delays.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spread_seconds: Option<u32>,
 }
 
 impl RateLimit {
@@ -32,8 +36,15 @@ impl RateLimit {
         self.burst.unwrap_or(self.requests / (self.window_seconds * 10)).max(1)
     }
 
+    /// How many go at once in a spread, if that is more than go at once in any case.
+    pub fn spread(&self) -> Option<u32> {
+        let allowed = u64::from(self.requests) * u64::from(self.spread_seconds?) / u64::from(self.window_seconds);
+        let allowed = allowed.min(self.requests.into()) as u32;
+        (allowed > self.burst()).then_some(allowed)
+    }
+
     /// HT-38: what holds where no limit is given: 1000 a second.
     pub fn default_limit() -> RateLimit {
-        RateLimit { requests: 1000, window_seconds: 1, mode: LimitMode::Strict, burst: None }
+        RateLimit { requests: 1000, window_seconds: 1, mode: LimitMode::Strict, burst: None, spread_seconds: None }
     }
 }

@@ -33,6 +33,24 @@ pub enum Source {
         /// One SELECT.
         query: String,
     },
+    /// Objects in S3; only a stack reads them.
+    S3 {
+        /// The bucket.
+        bucket: String,
+        /// The key of an object, or what the keys of several begin with; not empty.
+        prefix: String,
+        /// Unless given, the extension tells.
+        format: Option<FileFormat>,
+    },
+    /// The rows of a query on Athena; only a stack asks for them.
+    Athena {
+        /// The database of the data catalog.
+        database: String,
+        /// One SELECT.
+        query: String,
+        /// The workgroup; `None`: `primary`.
+        workgroup: Option<String>,
+    },
     /// Rows that are handed in ([`crate::push`]).
     Push,
 }
@@ -41,8 +59,9 @@ impl Source {
     /// The word that penstock.yaml uses.
     pub fn type_name(&self) -> &'static str {
         match self {
-            Source::File { .. } => "file",
+            Source::File { .. } | Source::S3 { .. } => "file",
             Source::Postgres { .. } => "postgres",
+            Source::Athena { .. } => "athena",
             Source::Push => "push",
         }
     }

@@ -1,9 +1,10 @@
-//! Finding the executable `penstock`, so that the tests run what was built from these sources. It must not know what is tested.
+//! Finding the executables `penstock` and those of the functions, so that the tests run what was built from these sources. It must not know what is tested.
 //!
-//! Cargo builds a package's executables for its own integration tests only, and these tests stand in a package of their own. So the
+//! Cargo builds a package's executables for its own integration tests only, and these tests stand in a package of their own. So each
 //! executable is taken from beside the tests' own (`target/PROFILE/penstock`) where it is newer than every source that it was built of
 //! (cargo lists them in `penstock.d`); else it is built by the same cargo, with the same profile and the same features, by one
-//! process at a time. `PENSTOCK_EXECUTABLE` names another one to be tested, a release build say.
+//! process at a time. `PENSTOCK_EXECUTABLE` and `PENSTOCK_FUNCTIONS` (a folder) name others to be
+//! tested, release builds say.
 
 use std::fs::{File, Metadata};
 use std::path::{Path, PathBuf};
@@ -16,7 +17,22 @@ pub fn penstock() -> &'static Path {
     static FOUND: OnceLock<PathBuf> = OnceLock::new();
     FOUND.get_or_init(|| match std::env::var_os("PENSTOCK_EXECUTABLE") {
         Some(named) => std::path::absolute(named).expect("PENSTOCK_EXECUTABLE names a file"),
-        None => find(&Place::of_this_test()),
+        None => find(&Place::of_this_test(), "penstock"),
+    })
+}
+
+/// The folder that holds the functions' executables, current ones.
+pub fn functions() -> &'static Path {
+    static FOUND: OnceLock<PathBuf> = OnceLock::new();
+    FOUND.get_or_init(|| match std::env::var_os("PENSTOCK_FUNCTIONS") {
+        Some(named) => std::path::absolute(named).expect("PENSTOCK_FUNCTIONS names a folder"),
+        None => {
+            let place = Place::of_this_test();
+            for name in ["configure", "plan", "deliver"] {
+                find(&place, name);
+            }
+            place.folder
+        }
     })
 }
 
@@ -45,13 +61,13 @@ impl Place {
         Place { target, triple, profile: name(&folder), folder: folder.clone() }
     }
 
-    fn executable(&self) -> PathBuf {
-        self.folder.join(format!("penstock{}", std::env::consts::EXE_SUFFIX))
+    fn executable(&self, name: &str) -> PathBuf {
+        self.folder.join(format!("{name}{}", std::env::consts::EXE_SUFFIX))
     }
 }
 
-fn find(place: &Place) -> PathBuf {
-    let executable = place.executable();
+fn find(place: &Place, name: &str) -> PathBuf {
+    let executable = place.executable(name);
     if is_current(&executable) {
         return executable;
     }
@@ -60,7 +76,7 @@ fn find(place: &Place) -> PathBuf {
     turn.lock().unwrap_or_else(|error| panic!("{} cannot be locked: {error}", path.display()));
     // Another test process may have built it while this one waited for its turn.
     if !is_current(&executable) {
-        build(place);
+        build(place, name);
     }
     executable
 }
@@ -77,12 +93,12 @@ fn is_current(executable: &Path) -> bool {
         && older(modified(&manifest))
 }
 
-fn build(place: &Place) {
+fn build(place: &Place, name: &str) {
     let profile = if place.profile == "debug" { "dev" } else { &place.profile };
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
     // With `--tests` the dependencies have the features that they have for the tests, and nothing is built twice.
-    command.args(["build", "--workspace", "--tests", "--bin", "penstock", "--profile", profile, "--target-dir"]).arg(&place.target);
+    command.args(["build", "--workspace", "--tests", "--bin", name, "--profile", profile, "--target-dir"]).arg(&place.target);
     if let Some(triple) = &place.triple {
         command.args(["--target", triple]);
     }
@@ -92,6 +108,6 @@ fn build(place: &Place) {
             command.env_remove(name);
         }
     }
-    let output = command.output().unwrap_or_else(|error| panic!("cargo cannot be started to build penstock: {error}"));
-    assert!(output.status.success(), "penstock does not build:\n{}", String::from_utf8_lossy(&output.stderr));
+    let output = command.output().unwrap_or_else(|error| panic!("cargo cannot be started to build {name}: {error}"));
+    assert!(output.status.success(), "{name} does not build:\n{}", String::from_utf8_lossy(&output.stderr));
 }

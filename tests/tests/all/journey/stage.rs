@@ -142,6 +142,12 @@ impl Stage {
         self.write("penstock.yaml", format!("{project:#}"));
     }
 
+    /// The project.
+    pub fn project(&self) -> Value {
+        let text = std::fs::read_to_string(self.path("penstock.yaml")).expect("a stage has a project");
+        serde_json::from_str(&text).expect("the tests' projects are JSON")
+    }
+
     /// Writes a file of the folder.
     pub fn write(&self, name: &str, content: impl AsRef<[u8]>) {
         std::fs::write(self.path(name), content).expect("a test's folder can be written");

@@ -1,10 +1,18 @@
 //! Pause, resume, cancel, approve, redeliver: what a person asks of work that goes on.
 
-use super::server::{Server, no_wish};
+use super::server::{Place, Server, no_wish, on_one_machine_and_on_a_stack};
 use crate::journey::stage::{People, Stage, assert_holds, crm, keep, one_by_one, project};
 use serde_json::{Value, json};
 use std::time::Duration;
 use tests::receiver::{Action, Always, Reply};
+
+on_one_machine_and_on_a_stack!(
+    nothing_starts_after_a_cancel_was_acknowledged_and_what_was_delivered_counts,
+    a_paused_destination_keeps_its_deliveries_and_shows_them_as_held,
+    a_plan_that_a_guard_holds_is_executed_as_it_was_once_it_is_approved,
+    a_held_plan_that_a_later_one_has_replaced_is_not_executed_any_more,
+    deliveries_that_failed_are_sent_again_after_they_were_counted,
+);
 
 /// A project of single requests, so many a second.
 fn paced(url: &str, per_second: u32) -> Value {
@@ -14,13 +22,12 @@ fn paced(url: &str, per_second: u32) -> Value {
     project
 }
 
-#[test]
-fn nothing_starts_after_a_cancel_was_acknowledged_and_what_was_delivered_counts() {
+fn nothing_starts_after_a_cancel_was_acknowledged_and_what_was_delivered_counts(place: Place) {
     let (receiver, held) = keep(Always(Action::status(200)), 0.0, 1);
     let stage = Stage::new(&paced(&receiver.url(), 100));
     let people = People::new(400);
     stage.people(&people);
-    let server = Server::start(&stage);
+    let server = Server::start_on(place, &stage);
     let id = server.run("news", no_wish());
     server.until("some are there", || (receiver.count() >= 50).then_some(()));
     server.call("POST", &format!("/v1/runs/{id}/cancel"), Value::Null).expect(202);
@@ -43,13 +50,12 @@ fn nothing_starts_after_a_cancel_was_acknowledged_and_what_was_delivered_counts(
     server.call("POST", &format!("/v1/runs/{id}/cancel"), Value::Null).expect(202);
 }
 
-#[test]
-fn a_paused_destination_keeps_its_deliveries_and_shows_them_as_held() {
+fn a_paused_destination_keeps_its_deliveries_and_shows_them_as_held(place: Place) {
     let (receiver, held) = keep(Always(Action::status(200)), 0.0, 2);
     let stage = Stage::new(&paced(&receiver.url(), 50));
     let people = People::new(150);
     stage.people(&people);
-    let server = Server::start(&stage);
+    let server = Server::start_on(place, &stage);
     let id = server.run("news", no_wish());
     server.until("some are there", || (receiver.count() >= 20).then_some(()));
     server.call("POST", "/v1/destinations/crm/pause", Value::Null).expect(200);
@@ -62,8 +68,7 @@ fn a_paused_destination_keeps_its_deliveries_and_shows_them_as_held() {
     assert_eq!(receiver.count(), paused);
     assert_eq!(server.get(&format!("/v1/runs/{id}"))["status"], "delivering");
     // It stays so over a restart, and a new definition does not lift it.
-    server.kill();
-    let server = Server::start(&stage);
+    let server = server.restart(&stage);
     let mut definition = server.get("/v1/destinations/crm")["definition"].clone();
     definition["concurrency"] = json!(4);
     server.put("/v1/destinations/crm", definition);
@@ -75,16 +80,15 @@ fn a_paused_destination_keeps_its_deliveries_and_shows_them_as_held() {
     assert_holds(&held, &people);
 }
 
-#[test]
-fn a_plan_that_a_guard_holds_is_executed_as_it_was_once_it_is_approved() {
+fn a_plan_that_a_guard_holds_is_executed_as_it_was_once_it_is_approved(place: Place) {
     let (receiver, held) = keep(Always(Action::status(200)), 0.0, 3);
     let stage = Stage::new(&project(&receiver.url()));
     let mut people = People::new(40);
     stage.people(&people);
-    let server = Server::start(&stage);
+    let server = Server::start_on(place, &stage);
     assert_eq!(server.ended(&server.run("news", no_wish()))["status"], "succeeded");
     (1..=20).for_each(|id| people.remove(id));
-    stage.people(&people);
+    server.people(&stage, &people);
     let held_run = server.ended(&server.run("news", no_wish()));
     assert_eq!(held_run["status"], "held", "{held_run:#}");
     assert_eq!(held.lock().unwrap().members.len(), 40);
@@ -95,19 +99,18 @@ fn a_plan_that_a_guard_holds_is_executed_as_it_was_once_it_is_approved() {
     assert_holds(&held, &people);
 }
 
-#[test]
-fn a_held_plan_that_a_later_one_has_replaced_is_not_executed_any_more() {
+fn a_held_plan_that_a_later_one_has_replaced_is_not_executed_any_more(place: Place) {
     let (receiver, held) = keep(Always(Action::status(200)), 0.0, 4);
     let stage = Stage::new(&project(&receiver.url()));
     let people = People::new(40);
     stage.people(&people);
-    let server = Server::start(&stage);
+    let server = Server::start_on(place, &stage);
     server.ended(&server.run("news", no_wish()));
     let mut fewer = people.clone();
     (1..=20).for_each(|id| fewer.remove(id));
-    stage.people(&fewer);
+    server.people(&stage, &fewer);
     let first = server.ended(&server.run("news", no_wish()));
-    stage.people(&people);
+    server.people(&stage, &people);
     let second = server.ended(&server.run("news", no_wish()));
     assert_eq!((&first["status"], &second["status"]), (&json!("held"), &json!("succeeded")));
     let refused = server.call("POST", &format!("/v1/runs/{}/approve", first["id"].as_str().unwrap()), Value::Null).expect(409);
@@ -115,13 +118,12 @@ fn a_held_plan_that_a_later_one_has_replaced_is_not_executed_any_more() {
     assert_holds(&held, &people);
 }
 
-#[test]
-fn deliveries_that_failed_are_sent_again_after_they_were_counted() {
+fn deliveries_that_failed_are_sent_again_after_they_were_counted(place: Place) {
     let (receiver, held) = keep(Always(Action::Respond(Reply::new(422, "no"))), 0.0, 5);
     let stage = Stage::new(&project(&receiver.url()));
     let people = People::new(30);
     stage.people(&people);
-    let server = Server::start(&stage);
+    let server = Server::start_on(place, &stage);
     let id = server.run("news", no_wish());
     let run = server.ended(&id);
     assert_eq!(run["rows"]["rejected"], 30, "{run:#}");

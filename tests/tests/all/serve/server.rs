@@ -1,6 +1,6 @@
 //! A server process and calls to it. It must not know what they should come to.
 
-use crate::journey::stage::Stage;
+use crate::journey::stage::{People, Stage};
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
@@ -9,21 +9,57 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tests::client::{self, Answer};
+use tests::stack::{Setting, Stack};
 
 /// Nothing that these tests wait for takes longer, on a machine that does other things besides.
 const PATIENCE: Duration = Duration::from_secs(120);
 
+/// Where a journey takes place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// `penstock serve`.
+    Machine,
+    /// The functions of a stack.
+    Stack,
+}
+
+/// A journey that is the same on one machine and on a stack, as tests of both. Its body takes the [`Place`].
+macro_rules! on_one_machine_and_on_a_stack {
+    ($($journey:ident),+ $(,)?) => {
+        mod on_one_machine {
+            $(#[test]
+            fn $journey() {
+                super::$journey(crate::serve::server::Place::Machine);
+            })+
+        }
+
+        mod on_a_stack {
+            $(#[test]
+            fn $journey() {
+                if crate::stack::is_here() {
+                    super::$journey(crate::serve::server::Place::Stack);
+                }
+            })+
+        }
+    };
+}
+pub(crate) use on_one_machine_and_on_a_stack;
+
+/// What serves.
+enum Host {
+    Machine { child: Child, errors: Arc<Mutex<String>>, reader: Option<JoinHandle<()>> },
+    Stack(Box<Stack>),
+}
+
 /// A running server; killed when the test is through with it.
 pub struct Server {
-    child: Child,
+    host: Host,
     /// Where it listens.
     pub address: SocketAddr,
     /// The token of its first start.
     pub token: String,
     /// What it said when it started.
     pub begun: Value,
-    errors: Arc<Mutex<String>>,
-    reader: Option<JoinHandle<()>>,
 }
 
 impl Server {
@@ -31,6 +67,61 @@ impl Server {
     #[track_caller]
     pub fn start(stage: &Stage) -> Server {
         Server::start_with(stage, &[])
+    }
+
+    /// Serves the project of a stage there. A stack reads the stage's files from S3.
+    #[track_caller]
+    pub fn start_on(place: Place, stage: &Stage) -> Server {
+        match place {
+            Place::Machine => Server::start(stage),
+            Place::Stack => Server::of_stack(stage, crate::stack::setting()),
+        }
+    }
+
+    /// A stack of this setting serves the project of a stage.
+    #[track_caller]
+    pub fn of_stack(stage: &Stage, setting: Setting) -> Server {
+        let stack = crate::stack::start(stage, setting);
+        let mut project = stage.project();
+        crate::stack::put_files(&stack, stage, &mut project);
+        let organization = project["organization"]["id"].as_str().unwrap_or("default");
+        let (token, address) = (stack.token(organization), stack.address);
+        let server = Server { host: Host::Stack(Box::new(stack)), address, token, begun: Value::Null };
+        server.call("POST", "/v1/apply", project).expect(200);
+        server
+    }
+
+    /// Kills what is at work, as `kill -9` does, and serves again what it left.
+    #[track_caller]
+    pub fn restart(self, stage: &Stage) -> Server {
+        match &self.host {
+            Host::Machine { .. } => {
+                self.kill();
+                Server::start(stage)
+            }
+            Host::Stack(stack) => {
+                stack.functions.deliver.kill_busy();
+                stack.functions.plan.kill_busy();
+                self
+            }
+        }
+    }
+
+    /// The stack that serves.
+    #[track_caller]
+    pub fn stack(&self) -> &Stack {
+        match &self.host {
+            Host::Stack(stack) => stack,
+            Host::Machine { .. } => panic!("it is no stack that serves"),
+        }
+    }
+
+    /// Writes the stage's `people.csv`, where it is read from.
+    pub fn people(&self, stage: &Stage, people: &People) {
+        stage.people(people);
+        if let Host::Stack(stack) = &self.host {
+            crate::stack::put_files(stack, stage, &mut stage.project());
+        }
     }
 
     /// The same with more words on the command line.
@@ -57,7 +148,8 @@ impl Server {
         let address = begun["url"].as_str().and_then(|url| url.strip_prefix("http://")).expect("it says where it listens");
         let token = std::fs::read_to_string(stage.path(".penstock/token")).expect("the first start left a token");
         let address = address.parse().expect("an address");
-        Server { child, address, token: token.trim().to_string(), begun, errors, reader: Some(reader) }
+        let host = Host::Machine { child, errors, reader: Some(reader) };
+        Server { host, address, token: token.trim().to_string(), begun }
     }
 
     /// A call with the first token.
@@ -127,29 +219,33 @@ impl Server {
 
     /// What it printed on standard error until now.
     pub fn errors(&self) -> String {
-        self.errors.lock().expect("no reader panicked").clone()
+        match &self.host {
+            Host::Machine { errors, .. } => errors.lock().expect("no reader panicked").clone(),
+            Host::Stack(_) => "nothing: PENSTOCK_TELL=1 shows the functions' lines".to_string(),
+        }
     }
 
     /// Kills it as `kill -9` does.
-    pub fn kill(mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+    pub fn kill(self) {
+        drop(self);
     }
 
     /// Asks it to end, waits, and gives its exit status and everything it said.
     #[track_caller]
     pub fn stop(mut self) -> (i32, String) {
-        let asked = std::process::Command::new("sh").args(["-c", "kill -TERM \"$0\"", &self.child.id().to_string()]).status();
+        let Host::Machine { child, errors, reader } = &mut self.host else { panic!("a stack does not stop") };
+        let asked = std::process::Command::new("sh").args(["-c", "kill -TERM \"$0\"", &child.id().to_string()]).status();
         assert!(asked.expect("a shell is there").success());
         let start = Instant::now();
         let status = loop {
-            if let Some(status) = self.child.try_wait().expect("a child can be asked") {
+            if let Some(status) = child.try_wait().expect("a child can be asked") {
                 break status;
             }
-            assert!(start.elapsed() < PATIENCE, "the server does not end; it said {}", self.errors());
+            let said = || errors.lock().expect("no reader panicked").clone();
+            assert!(start.elapsed() < PATIENCE, "the server does not end; it said {}", said());
             std::thread::sleep(Duration::from_millis(10));
         };
-        if let Some(reader) = self.reader.take() {
+        if let Some(reader) = reader.take() {
             let _ = reader.join();
         }
         (status.code().unwrap_or(-1), self.errors())
@@ -158,9 +254,11 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        if let Host::Machine { child, .. } = &mut self.host {
+            // It may have ended by itself.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
     }
 }
 

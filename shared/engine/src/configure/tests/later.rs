@@ -21,8 +21,6 @@ fn what_comes_later_is_refused_and_never_ignored() {
         ("/exports/people/on_partial", json!("split"), later),
         ("/exports/people/on_rejected", json!("split"), later),
         ("/models/people/duplicates", json!("first"), later),
-        ("/models/people/source/type", json!("athena"), later),
-        ("/models/people/source/path", json!("s3://bucket/key.csv"), later),
         ("/organization/attributes", json!({"a": 1}), later),
         ("/requests", json!({"a": {}}), later),
         ("/rules", json!({"a": {}}), later),
@@ -65,19 +63,11 @@ fn what_comes_later_is_refused_and_never_ignored() {
             "destinations.crm.actions.add.body.engine",
             later,
         ),
-        (
-            "/destinations/crm/rate_limit",
-            json!({"requests": 5, "per": "hour", "spread_seconds": 5}),
-            "destinations.crm.rate_limit.spread_seconds",
-            later,
-        ),
     ]);
 }
 
 #[test]
-fn a_source_of_a_kind_that_comes_later_is_one_problem() {
-    let document = with("/models/people/source", json!({"type": "athena", "database": "x", "query": "select"}));
-    assert_eq!(problems(&document).len(), 1);
+fn a_credential_of_a_kind_that_comes_later_is_one_problem() {
     let document = with("/credentials/key", json!({"type": "oauth2_client_credentials", "token_url": "x", "client_id": "y"}));
     assert_eq!(problems(&document).len(), 1);
 }

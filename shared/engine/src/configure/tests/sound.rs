@@ -83,7 +83,10 @@ fn the_contracts_example_is_read_key_by_key() {
     assert_eq!(crm.credential.as_ref().unwrap().kind, CredentialKind::Bearer(Secret::new("t0k3n")));
     assert_eq!(crm.headers, [("X-API-Key".to_string(), "your-key".to_string())]);
     assert_eq!(crm.secret_headers, [("X-App-Secret".to_string(), Secret::new("hush"))]);
-    assert_eq!(crm.rate_limits, [RateLimit { requests: 3600, window_seconds: 3600, mode: LimitMode::Strict, burst: None }]);
+    assert_eq!(
+        crm.rate_limits,
+        [RateLimit { requests: 3600, window_seconds: 3600, mode: LimitMode::Strict, burst: None, spread_seconds: None }]
+    );
     assert_eq!(crm.sync_frequency_seconds, Some(3600));
     assert_eq!(crm.retry, RetryPolicy::default());
     let model = &project.models[&name("newsletter")];
@@ -107,7 +110,10 @@ fn what_is_not_written_has_the_documented_defaults() {
     assert_eq!((project.organization.id.as_str(), project.organization.retention_days), ("default", 30));
     let crm = &project.destinations[&name("crm")];
     assert_eq!((crm.name.as_str(), crm.timeout_seconds, crm.concurrency, crm.allow_http), ("crm", 30.0, 100, false));
-    assert_eq!(crm.rate_limits, [RateLimit { requests: 1000, window_seconds: 1, mode: LimitMode::Strict, burst: None }]);
+    assert_eq!(
+        crm.rate_limits,
+        [RateLimit { requests: 1000, window_seconds: 1, mode: LimitMode::Strict, burst: None, spread_seconds: None }]
+    );
     assert_eq!(crm.idempotency_header.as_deref(), Some("Idempotency-Key"));
     assert_eq!((&crm.retry, crm.sync_frequency_seconds), (&RetryPolicy::default(), None));
     let export = &project.exports[&name("people")];
@@ -191,7 +197,7 @@ fn rate_limits_take_every_window_and_a_list_holds_as_a_whole() {
     assert_eq!(limits(json!("unlimited")), []);
     assert_eq!(limits(json!(null)), [RateLimit::default_limit()]);
     let both = limits(json!([{"requests": 10, "per": "second", "mode": "paced", "burst": 3}, {"requests": 360, "per": "hour"}]));
-    assert_eq!(both[0], RateLimit { requests: 10, window_seconds: 1, mode: LimitMode::Paced, burst: Some(3) });
+    assert_eq!(both[0], RateLimit { requests: 10, window_seconds: 1, mode: LimitMode::Paced, burst: Some(3), spread_seconds: None });
     assert_eq!((both.len(), both[1].requests), (2, 360));
     let project = sound(&with("/destinations/crm/concurrency", json!(7)));
     assert_eq!(project.destinations[&name("crm")].concurrency, 7);

@@ -1,0 +1,136 @@
+//! One errand: a run is planned or finished while this function says, again and again, that it has it in hand. Two functions never do the
+//! same at once, and what a dead one had in hand is free half a minute later.
+
+use crate::look;
+use crate::remote::AwsRemote;
+use engine::keys::LaneName;
+use engine::model::name::Name;
+use engine::model::source::{Model, Source};
+use engine::port::{Clock, Queue};
+use engine::run::work;
+use engine::ticket::{Errand, announce};
+use planning::{AskedRun, Shop, Taken};
+use process::chance;
+use stack::Stack;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::oneshot;
+
+/// A run is held for so long, microseconds, and held anew so often.
+const HOLD: u64 = 30_000_000;
+const HOLDS_AGAIN: Duration = Duration::from_secs(10);
+
+/// Does an errand. One that is done already, or that someone else does, is done.
+///
+/// # Errors
+/// The store or the objects failed.
+pub async fn run(stack: &Arc<Stack>, errand: &Errand) -> Result<(), String> {
+    let (organization, id) = match errand {
+        Errand::Look => return look::look(stack).await,
+        Errand::Plan { organization, run, .. } | Errand::Finish { organization, run, .. } => (organization, run),
+    };
+    let name = chance::fresh_name("fn", stack.clock.now().wall);
+    let hold = || work::hold(&stack.store, organization, id, &name, stack.clock.now().wall, HOLD);
+    if !hold().await.map_err(|e| e.to_string())? {
+        return Ok(());
+    }
+    let mut working = working(stack, errand)?;
+    let taken = loop {
+        tokio::select! {
+            taken = &mut working => break taken.map_err(|_| "the planner broke off".to_string())?,
+            () = tokio::time::sleep(HOLDS_AGAIN) => drop(hold().await),
+        }
+    };
+    let done = match taken {
+        Ok(taken) => follow(stack, organization, taken).await,
+        Err(error) => Err(error),
+    };
+    work::let_go(&stack.store, organization, id, &name, stack.clock.seconds()).await.map_err(|e| e.to_string())?;
+    done
+}
+
+/// Reading rows keeps a processor busy, so it has a thread, and connections, of its own.
+fn working(stack: &Arc<Stack>, errand: &Errand) -> Result<oneshot::Receiver<Result<Taken, String>>, String> {
+    let (done, working) = oneshot::channel();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
+    let (stack, errand) = (Arc::clone(stack), errand.clone());
+    let spawned = std::thread::Builder::new().name("planner".to_string()).spawn(move || {
+        let taken = runtime.block_on(async {
+            let own = Stack::from_environment()?;
+            let taken = take(&own, &errand).await;
+            drop(stack);
+            taken
+        });
+        // Whoever waited has gone with the function.
+        let _ = done.send(taken);
+    });
+    spawned.map_err(|e| format!("the planner cannot start: {e}"))?;
+    Ok(working)
+}
+
+async fn take(stack: &Stack, errand: &Errand) -> Result<Taken, String> {
+    let remote = AwsRemote::new(stack);
+    let shop = Shop {
+        folder: &stack.scratch,
+        remote: &remote,
+        scratch: &stack.scratch,
+        store: &stack.store,
+        objects: &stack.objects,
+        clock: &stack.clock,
+    };
+    match errand {
+        Errand::Look => Ok(Taken::Nothing),
+        Errand::Plan { organization, export, run, .. } => {
+            let project = stack.project(organization).await;
+            let asked = AskedRun { organization, export, run };
+            let taken = planning::begin_run(shop, asked, project.as_deref().map_err(Clone::clone), &may_read).await;
+            taken.map_err(|e| e.to_string())
+        }
+        Errand::Finish { organization, destination, run } => {
+            let lane = LaneName::first(organization, destination);
+            planning::finish_run(shop, &lane, run).await.map_err(|e| e.to_string())
+        }
+    }
+}
+
+/// A function has no files of the user's.
+fn may_read(model: &Model) -> Result<(), String> {
+    match &model.source {
+        Source::S3 { .. } | Source::Athena { .. } | Source::Push => Ok(()),
+        Source::Postgres { dsn, .. } if rows::names_socket(dsn.reveal()) => {
+            Err(format!("model {}: its dsn names a socket; a stack reads over TCP, so name a host", model.id))
+        }
+        Source::Postgres { .. } => Ok(()),
+        Source::File { path, .. } => {
+            Err(format!("model {}: `{path}` lies on a disk; a stack reads `s3://…`, a query, or rows that are pushed", model.id))
+        }
+    }
+}
+
+/// What follows from what a run came to: tickets for its parcels, or its end.
+async fn follow(stack: &Stack, organization: &Name, taken: Taken) -> Result<(), String> {
+    let (run, what) = match &taken {
+        Taken::Nothing => return Ok(()),
+        Taken::Held(run) => (run, "held"),
+        Taken::Ended(run) => (run, "ended"),
+        Taken::Delivering(run, _) => (run, "delivering"),
+    };
+    stack::note(
+        "a run was taken a step further",
+        &[("run", &run.id), ("export", run.export.as_str()), ("came_to", what), ("status", run.status.as_str())],
+    );
+    let Taken::Delivering(run, directory) = &taken else { return Ok(()) };
+    let lane = LaneName::first(organization, &run.destination);
+    if run.parcels == 0 {
+        stack.ask(&[Errand::Finish { organization: organization.clone(), destination: lane.destination, run: run.id.clone() }]).await;
+        return Ok(());
+    }
+    let project = stack.project(organization).await?;
+    let limits = project.destinations.get(&run.destination).map(|destination| destination.rate_limits.as_slice()).unwrap_or_default();
+    let tickets = announce(&lane, &run.id, directory, limits);
+    // The run is under way whether they arrive or not: its lane's bell is rung.
+    if let Err(error) = stack.deliver_queue.send(tickets).await {
+        stack::trouble("tickets could not be sent; the bell finds the work", &[("run", &run.id), ("error", &error.to_string())]);
+    }
+    Ok(())
+}

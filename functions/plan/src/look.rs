@@ -1,0 +1,123 @@
+//! The look around: schedules that are due, runs that are under way, lanes whose bells are due, and what is too old. Everything it finds
+//! stands in the store, so a message that was lost delays work by a minute and loses nothing.
+
+use engine::deliver::ear;
+use engine::lane::bell;
+use engine::model::source::Source;
+use engine::port::{Clock, PortError, Queue};
+use engine::push;
+use engine::run::retention;
+use engine::run::work::{self, Step};
+use engine::schedule::{self, Fired};
+use engine::ticket::{Errand, Ticket};
+use process::chance;
+use stack::Stack;
+
+/// Firings and bells taken at once from each part of the index.
+const MOST_DUE: usize = 200;
+/// What is too old is deleted in every so many minutes' look.
+const RETENTION_MINUTES: u64 = 10;
+/// Documents and objects deleted at once, and pieces of an organization in one look.
+const PIECE: u64 = 500;
+const MOST_PIECES: usize = 20;
+
+/// Looks around once.
+///
+/// # Errors
+/// The store failed; the next minute looks again.
+pub async fn look(stack: &Stack) -> Result<(), String> {
+    let wall = stack.clock.now().wall;
+    let mut errands = fire(stack, wall).await?;
+    errands.extend(under_way(stack, wall).await.map_err(text)?);
+    stack.ask(&errands).await;
+    ring(stack, wall).await.map_err(text)?;
+    if (wall / 60_000_000).is_multiple_of(RETENTION_MINUTES) {
+        forget_old(stack).await?;
+    }
+    Ok(())
+}
+
+fn text(error: PortError) -> String {
+    error.to_string()
+}
+
+/// Asks for the runs of exports that are due.
+async fn fire(stack: &Stack, wall: u64) -> Result<Vec<Errand>, String> {
+    let mut errands = Vec::new();
+    for due in schedule::due(&stack.store, wall, MOST_DUE).await.map_err(text)? {
+        let name = format!("{}/{}", due.organization, due.export);
+        let fired = match stack.project(&due.organization).await {
+            Ok(project) => {
+                let run = chance::fresh_name("run", wall);
+                schedule::fire(&stack.store, &due, project.exports.get(&due.export), &run, chance::random(), wall).await.map_err(text)
+            }
+            Err(error) => Err(error),
+        };
+        match fired {
+            Ok(Fired::Started(work)) => errands.push(plan(work)),
+            Ok(Fired::Busy(run)) => {
+                stack::note("a scheduled run was left out, since the one before is not finished", &[("export", &name), ("run", &run)]);
+            }
+            Ok(Fired::Gone) => {}
+            Err(error) => stack::trouble("a scheduled run could not be started", &[("export", &name), ("error", &error)]),
+        }
+        schedule::fired(&stack.store, &due, wall).await.map_err(text)?;
+    }
+    Ok(errands)
+}
+
+fn plan(work: work::Work) -> Errand {
+    Errand::Plan { organization: work.organization, export: work.export, run: work.run, asked_at: work.asked_at }
+}
+
+/// What the runs that are under way need next, those that someone has in hand aside.
+async fn under_way(stack: &Stack, wall: u64) -> Result<Vec<Errand>, PortError> {
+    let mut errands = Vec::new();
+    for work in work::list(&stack.store, wall / 1_000_000).await? {
+        if work.is_held(wall) {
+            continue;
+        }
+        let finish = |lane: engine::keys::LaneName, run: &str| Errand::Finish {
+            organization: lane.organization,
+            destination: lane.destination,
+            run: run.to_string(),
+        };
+        match work::step(&stack.store, &work, wall).await? {
+            Step::Plan => errands.push(plan(work)),
+            Step::Finish(lane) => errands.push(finish(lane, &work.run)),
+            // Whoever works on the lane says when nothing of it is on its way; where nobody does, nothing is.
+            Step::Halt(lane) if ear::is_free(&stack.store, &lane, wall).await? => errands.push(finish(lane, &work.run)),
+            Step::Over => work::done(&stack.store, &work.organization, &work.run, wall / 1_000_000).await?,
+            // The bell of its lane is up until it is delivered.
+            Step::Deliver(_) | Step::Halt(_) | Step::Wait => {}
+        }
+    }
+    Ok(errands)
+}
+
+/// Sends a ticket for every bell that is due.
+async fn ring(stack: &Stack, wall: u64) -> Result<(), PortError> {
+    let lanes = bell::sweep(&stack.store, wall, MOST_DUE).await?;
+    match lanes.is_empty() {
+        true => Ok(()),
+        false => stack.deliver_queue.send(lanes.iter().map(|lane| Ticket::of(lane).message(0)).collect()).await,
+    }
+}
+
+/// Deletes what is older than it may be, of every organization, so much that the look stays short.
+async fn forget_old(stack: &Stack) -> Result<(), String> {
+    let (store, objects) = (&stack.store, &stack.objects);
+    for organization in retention::organizations(store, stack.clock.seconds()).await.map_err(text)? {
+        let keep = stack.retention_seconds(&organization).await.map_err(text)?;
+        let project = stack.project(&organization).await?;
+        for model in project.models.values().filter(|model| model.source == Source::Push) {
+            push::sweep(store, objects, &organization, &model.id, stack.clock.seconds()).await.map_err(text)?;
+        }
+        for _ in 0..MOST_PIECES {
+            if !retention::sweep(store, objects, &organization, keep, stack.clock.seconds(), PIECE).await.map_err(text)?.more {
+                break;
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,137 @@
+//! What the functions of a stack share: its parts as the environment names them, the definitions, messages to each other, and lines for
+//! CloudWatch. It must not handle an event; each function does that for itself.
+
+mod line;
+mod names;
+
+pub use line::{note, trouble};
+
+use backend_aws::{Aws, AwsAthena, AwsFiles, AwsObjects, AwsQueue, AwsSecrets, AwsStore};
+use engine::catalog::Catalog;
+use engine::keys::LaneName;
+use engine::model::destination::Destination;
+use engine::model::name::Name;
+use engine::model::project::{Project, RETENTION_DAYS};
+use engine::port::{Clock, PortError, Queue};
+use engine::ticket::{Errand, Ticket};
+use ipnet::IpNet;
+use process::{Definitions, SystemClock};
+use std::path::PathBuf;
+use std::sync::Arc;
+use transport::{AddressPolicy, HttpTransport, TransportOptions};
+
+/// The parts of a stack.
+#[derive(Debug)]
+pub struct Stack {
+    /// Documents.
+    pub store: AwsStore,
+    /// Objects.
+    pub objects: AwsObjects,
+    /// What opens secrets.
+    pub secrets: AwsSecrets,
+    /// Errands for whoever plans.
+    pub plan_queue: AwsQueue,
+    /// Tickets for whoever delivers.
+    pub deliver_queue: AwsQueue,
+    /// Time.
+    pub clock: SystemClock,
+    /// A folder for files that vanish with the function.
+    pub scratch: PathBuf,
+    aws: Aws,
+    bucket: String,
+    definitions: Definitions,
+    ranges: Vec<(IpNet, Option<u16>)>,
+}
+
+impl Stack {
+    /// The stack that the environment names. Nothing is called yet.
+    ///
+    /// # Errors
+    /// A name is missing or wrong: a sentence for the operator.
+    pub fn from_environment() -> Result<Stack, String> {
+        let named = names::Named::read()?;
+        let bucket = named.names.bucket.clone();
+        let aws = Aws::from_environment(named.names).map_err(|e| e.to_string())?;
+        let scratch = named.scratch;
+        std::fs::create_dir_all(&scratch).map_err(|e| format!("{} cannot be made: {e}", scratch.display()))?;
+        Ok(Stack {
+            store: aws.store(),
+            objects: aws.objects().map_err(|e| e.to_string())?,
+            secrets: aws.secrets(),
+            plan_queue: aws.queue(named.plan_queue),
+            deliver_queue: aws.queue(named.deliver_queue),
+            clock: SystemClock::new(),
+            scratch,
+            definitions: Definitions::default(),
+            ranges: named.ranges,
+            aws,
+            bucket,
+        })
+    }
+
+    /// The definitions of an organization, for reading and changing.
+    pub fn catalog<'a>(&'a self, organization: &'a Name) -> Catalog<'a, AwsStore, AwsSecrets> {
+        Catalog { store: &self.store, secrets: &self.secrets, organization, now: self.clock.now().wall }
+    }
+
+    /// The definitions of an organization, as types, with their secrets; read anew only when they have changed.
+    ///
+    /// # Errors
+    /// The store failed, or they do not fit together.
+    pub async fn project(&self, organization: &Name) -> Result<Arc<Project>, String> {
+        self.definitions.project(&self.catalog(organization)).await
+    }
+
+    /// How long an organization's runs are kept.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub async fn retention_seconds(&self, organization: &Name) -> Result<u64, PortError> {
+        let settings = self.catalog(organization).organization().await?;
+        let days = settings.body["retention_days"].as_u64().unwrap_or(RETENTION_DAYS.into());
+        Ok(days * 24 * 3600)
+    }
+
+    /// The objects of any bucket that the function may read.
+    ///
+    /// # Errors
+    /// The bucket's name is none.
+    pub fn files(&self, bucket: &str) -> Result<AwsFiles, PortError> {
+        self.aws.files(bucket)
+    }
+
+    /// Queries, and the objects that their rows are put into.
+    ///
+    /// # Errors
+    /// The bucket's name is none.
+    pub fn athena(&self) -> Result<(AwsAthena, AwsFiles), PortError> {
+        Ok((self.aws.athena(), self.aws.files(&self.bucket)?))
+    }
+
+    /// What sends the requests of one destination: connections are never shared between destinations.
+    ///
+    /// # Errors
+    /// The machine's certificates cannot be read.
+    pub fn transport(&self, destination: &Destination) -> Result<HttpTransport, String> {
+        let policy = AddressPolicy { allow_private: false, ranges: self.ranges.clone(), allow_http: destination.allow_http };
+        HttpTransport::new(TransportOptions { policy, ..TransportOptions::default() })
+    }
+
+    /// Asks whoever plans. What is lost on the way is found within a minute.
+    pub async fn ask(&self, errands: &[Errand]) {
+        if errands.is_empty() {
+            return;
+        }
+        if let Err(error) = self.plan_queue.send(errands.iter().map(Errand::message).collect()).await {
+            trouble("errands could not be sent; the next minute finds the work", &[("error", &error.to_string())]);
+        }
+    }
+
+    /// Says that a lane has work, after so many seconds. What is lost on the way is found by its bell.
+    pub async fn ticket(&self, lane: &LaneName, delay_seconds: u64) {
+        if let Err(error) = self.deliver_queue.send(vec![Ticket::of(lane).message(delay_seconds)]).await {
+            let fields = [("lane", lane.partition()), ("error", error.to_string())];
+            trouble("a ticket could not be sent; the bell finds the work", &fields.each_ref().map(|(key, value)| (*key, value.as_str())));
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! What the environment of a function says: infra/template.yaml sets it. It must not open anything.
+
+use backend_aws::Names;
+use ipnet::IpNet;
+use std::path::PathBuf;
+
+/// Copies of objects take at most so many bytes of the function's disk, unless `PENSTOCK_SCRATCH_BYTES` says otherwise.
+const SCRATCH_BYTES: u64 = 200 << 20;
+
+/// The parts of a stack by name.
+#[derive(Debug)]
+pub struct Named {
+    /// Table, bucket, key.
+    pub names: Names,
+    /// The URL of the queue of errands.
+    pub plan_queue: String,
+    /// The URL of the queue of tickets.
+    pub deliver_queue: String,
+    /// A folder for files that vanish with the function.
+    pub scratch: PathBuf,
+    /// Private addresses that requests may go to.
+    pub ranges: Vec<(IpNet, Option<u16>)>,
+}
+
+impl Named {
+    /// Reads the environment.
+    ///
+    /// # Errors
+    /// A name is missing or wrong.
+    pub fn read() -> Result<Named, String> {
+        Named::of(|name| std::env::var(name).ok())
+    }
+
+    fn of(value: impl Fn(&str) -> Option<String>) -> Result<Named, String> {
+        let value = |name: &str| value(name).filter(|value| !value.is_empty());
+        let need = |name: &str| value(name).ok_or_else(|| format!("{name} is not set: infra/template.yaml sets it"));
+        let scratch = value("PENSTOCK_SCRATCH").map_or_else(|| std::env::temp_dir().join("penstock"), PathBuf::from);
+        let bytes = value("PENSTOCK_SCRATCH_BYTES").map_or(Ok(SCRATCH_BYTES), |text| {
+            text.parse().map_err(|_| format!("PENSTOCK_SCRATCH_BYTES is `{text}`: give a number of bytes"))
+        })?;
+        let ranges = value("PENSTOCK_ALLOW_RANGES").unwrap_or_default();
+        let ranges: Result<Vec<_>, String> =
+            ranges.split(',').map(str::trim).filter(|range| !range.is_empty()).map(transport::parse_range).collect();
+        Ok(Named {
+            names: Names {
+                table: need("PENSTOCK_TABLE")?,
+                bucket: need("PENSTOCK_BUCKET")?,
+                key: need("PENSTOCK_KEY")?,
+                scratch: scratch.join("objects"),
+                scratch_bytes: bytes,
+            },
+            plan_queue: need("PENSTOCK_PLAN_QUEUE")?,
+            deliver_queue: need("PENSTOCK_DELIVER_QUEUE")?,
+            scratch,
+            ranges: ranges.map_err(|e| format!("PENSTOCK_ALLOW_RANGES: {e}"))?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WHOLE: [(&str, &str); 6] = [
+        ("PENSTOCK_TABLE", "table"),
+        ("PENSTOCK_BUCKET", "bucket"),
+        ("PENSTOCK_KEY", "key"),
+        ("PENSTOCK_PLAN_QUEUE", "plan"),
+        ("PENSTOCK_DELIVER_QUEUE", "deliver"),
+        ("PENSTOCK_ALLOW_RANGES", "10.0.0.0/8, 127.0.0.1/32:8080"),
+    ];
+
+    fn of(pairs: &[(&str, &str)]) -> Result<Named, String> {
+        Named::of(|name| pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_string()))
+    }
+
+    #[test]
+    fn a_stack_is_read_from_the_environment() {
+        let named = of(&WHOLE).unwrap();
+        assert_eq!((named.names.table.as_str(), named.deliver_queue.as_str(), named.ranges.len()), ("table", "deliver", 2));
+    }
+
+    #[test]
+    fn what_is_missing_or_wrong_is_named() {
+        for (name, _) in &WHOLE[..5] {
+            let without: Vec<_> = WHOLE.into_iter().filter(|(key, _)| key != name).collect();
+            assert!(of(&without).unwrap_err().contains(name));
+        }
+        let wrong: Vec<_> =
+            WHOLE.into_iter().filter(|(key, _)| *key != "PENSTOCK_ALLOW_RANGES").chain([("PENSTOCK_ALLOW_RANGES", "x")]).collect();
+        assert!(of(&wrong).unwrap_err().contains("PENSTOCK_ALLOW_RANGES"));
+    }
+}
