@@ -5,6 +5,7 @@ mod backend;
 mod catalog;
 mod contract;
 mod house;
+mod infra;
 mod journey;
 mod looking_back;
 mod retention;
