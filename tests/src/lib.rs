@@ -1,5 +1,6 @@
 //! What the integration tests share: contracts that every backend keeps, and stand-ins for the world. Nothing of the product may import it.
 
+pub mod aws;
 pub mod client;
 pub mod contract;
 pub mod history;

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 
 use backend_embedded::{DataDir, EmbeddedObjects, EmbeddedSecrets, EmbeddedStore, Unlock};
+use tests::aws::Stacks;
 use tests::contract::{objects_contract, secrets_contract, store_contract};
 use tests::memory::{MemoryObjects, MemorySecrets, MemoryStore};
 
@@ -68,4 +69,22 @@ async fn sealing_in_memory_keeps_the_contract() {
 async fn the_embedded_sealing_keeps_the_contract() {
     let directories = Directories::default();
     secrets_contract(|| directories.secrets()).await;
+}
+
+#[tokio::test]
+async fn the_store_on_dynamodb_keeps_the_contract() {
+    let Some(stacks) = Stacks::new() else { return };
+    store_contract(|| stacks.aws().store()).await;
+}
+
+#[tokio::test]
+async fn the_objects_on_s3_keep_the_contract() {
+    let Some(stacks) = Stacks::new() else { return };
+    objects_contract(|| stacks.aws().objects().unwrap()).await;
+}
+
+#[tokio::test]
+async fn the_sealing_with_kms_keeps_the_contract() {
+    let Some(stacks) = Stacks::new() else { return };
+    secrets_contract(|| stacks.aws().secrets()).await;
 }
