@@ -159,13 +159,14 @@ fn table_description(table: &str) -> Value {
             "Projection": { "ProjectionType": "INCLUDE", "NonKeyAttributes": [format!("{short}m"), "x"] },
         })
     };
-    let indexes = [("first", "i1"), ("second", "i2"), ("third", "i3")].map(index);
     let attributes = ["pk", "sk", "i1p", "i1s", "i2p", "i2s", "i3p", "i3s"];
+    let attributes = attributes.map(|name| json!({ "AttributeName": name, "AttributeType": "S" }));
+    let indexes = [("first", "i1"), ("second", "i2"), ("third", "i3")].map(index);
     json!({
         "TableName": table,
         "BillingMode": "PAY_PER_REQUEST",
         "KeySchema": [{ "AttributeName": "pk", "KeyType": "HASH" }, { "AttributeName": "sk", "KeyType": "RANGE" }],
-        "AttributeDefinitions": attributes.map(|name| json!({ "AttributeName": name, "AttributeType": "S" })),
+        "AttributeDefinitions": attributes,
         "GlobalSecondaryIndexes": indexes,
     })
 }
