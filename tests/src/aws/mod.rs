@@ -205,6 +205,6 @@ fn programs() -> (PathBuf, Option<PathBuf>) {
 }
 
 /// Puts an object as others put rows into S3.
-pub(crate) fn put_object(address: SocketAddr, bucket: &str, key: &str, bytes: Vec<u8>) {
+pub fn put_object(address: SocketAddr, bucket: &str, key: &str, bytes: Vec<u8>) {
     signed(address, "s3", "PUT", &format!("/{bucket}/{key}"), &[], bytes).expect(200);
 }

@@ -32,7 +32,7 @@ pub struct Setting {
     pub visibility_seconds: u64,
     /// How long a call of `deliver` may take.
     pub deliver_timeout: Duration,
-    /// What happens to tickets on their way.
+    /// What happens to messages on their way.
     pub mishaps: Mishaps,
     /// Where AWS answers, if not moto itself: a proxy's address.
     pub endpoint: Option<SocketAddr>,
@@ -88,7 +88,7 @@ impl Stack {
             Arc::new(Mapping::new(moto.address(), queue, Arc::clone(function), batch, dead, mishaps))
         };
         let dead = |name: &str| queue::make(moto.address(), &format!("{}-{name}-dead", parts.names.table), 30);
-        let plans = mapping(&plan_queue, &functions.plan, 1, dead("plan"), Mishaps::default());
+        let plans = mapping(&plan_queue, &functions.plan, 1, dead("plan"), setting.mishaps.clone());
         let tickets = mapping(&deliver_queue, &functions.deliver, 10, dead("deliver"), setting.mishaps.clone());
         let mut threads = vec![plans.start(&leave), tickets.start(&leave)];
         if let Some(minute) = setting.minute {
