@@ -152,7 +152,10 @@ fn schedule(plan: Arc<Function>, minute: Duration, leave: &Arc<AtomicBool>) -> J
         let event = json!({"version": "0", "detail-type": "Scheduled Event", "source": "aws.events", "detail": {}});
         while !leave.load(Ordering::Relaxed) {
             // One that fails is made up for by the next.
-            let _: Result<Value, Ended> = plan.invoke(&event);
+            let looked: Result<Value, Ended> = plan.invoke(&event);
+            if let (Err(ended), true) = (&looked, std::env::var_os("PENSTOCK_TELL").is_some()) {
+                eprintln!("the minute's look ended: {ended:?}");
+            }
             std::thread::sleep(minute);
         }
     })

@@ -135,6 +135,11 @@ fn no_byte_leaves_before_its_token_is_reserved_in_dynamodb() {
     proxy.clear();
     let answer = server.stack().functions.deliver.invoke(&event).expect("deliver answers");
     assert_eq!(answer["batchItemFailures"], json!([]));
+    // It leaves while no token comes free; whoever comes next goes on.
+    server.until("all is delivered", || {
+        server.stack().functions.deliver.invoke(&event).expect("deliver answers");
+        (server.get(&format!("/v1/runs/{id}"))["status"] != "delivering").then_some(())
+    });
     assert_eq!(server.ended(&id)["status"], "succeeded");
     assert_holds(&held, &people);
     let written = tokens(&proxy);
