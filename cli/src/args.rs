@@ -117,6 +117,8 @@ pub enum Command {
     },
     /// Serve the API, schedules and delivery on this machine, until told to stop.
     Serve(ServeArgs),
+    /// Hand in events: send what rules owe for them, or give them to a server.
+    Event(EventArgs),
     /// Push the project file to a running server: shows what would change, then changes it.
     Apply(ApplyArgs),
     /// Make, list and revoke API tokens; works beside a running server.
@@ -154,6 +156,19 @@ pub struct ApplyArgs {
     pub dry_run: bool,
     /// A file with the token [default: PENSTOCK_TOKEN, else `token` in the data directory].
     #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+}
+
+/// What `event` takes.
+#[derive(Clone, Debug, Args)]
+pub struct EventArgs {
+    /// A file of events: a JSON object, or one a line; `-` for standard input.
+    pub file: PathBuf,
+    /// Give them to this server instead of sending what is owed for them here.
+    #[arg(long, value_name = "URL")]
+    pub url: Option<url::Url>,
+    /// A file with the server's token [default: PENSTOCK_TOKEN, else `token` in the data directory].
+    #[arg(long, value_name = "FILE", requires = "url")]
     pub token_file: Option<PathBuf>,
 }
 

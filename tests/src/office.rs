@@ -110,6 +110,10 @@ impl Office for MemoryOffice {
         self.woken.set(self.woken.get() + 1);
     }
 
+    fn look(&self, _lane: &LaneName) {
+        self.woken.set(self.woken.get() + 1);
+    }
+
     async fn halt(&self, _organization: &Name, run: &str) -> Result<(), PortError> {
         self.halted.borrow_mut().push(run.to_string());
         Ok(())
@@ -129,6 +133,12 @@ impl Office for MemoryOffice {
             }
             Err(refused) => Ok(Probed::Done(refused, 0)),
         }
+    }
+
+    async fn pull(&self, outgoing: Outgoing) -> Result<Probed, PortError> {
+        let Some(answer) = self.answer.borrow().clone() else { return Ok(Probed::Busy) };
+        self.sent.borrow_mut().push(outgoing);
+        Ok(Probed::Done(Exchange::Response(answer), 1500))
     }
 
     fn metrics(&self) -> String {

@@ -23,10 +23,6 @@ fn what_comes_later_is_refused_and_never_ignored() {
         ("/models/people/duplicates", json!("first"), later),
         ("/models/people/source/type", json!("athena"), later),
         ("/models/people/source/path", json!("s3://bucket/key.csv"), later),
-        ("/organization/attributes", json!({"a": 1}), later),
-        ("/requests", json!({"a": {}}), later),
-        ("/rules", json!({"a": {}}), later),
-        ("/event_types", json!({"a": {}}), later),
     ]);
     refuse_at(&[
         (

@@ -24,13 +24,11 @@ fn parcel(run: &str, number: u32, deliveries: u32) -> Parcel {
         run: run.into(),
         number,
         action: ActionName::Add,
-        object: "plans/x".into(),
-        offset: 0,
-        length: 1,
         deliveries,
         rows: u64::from(deliveries),
         due: 0,
         again: None,
+        holds: Holds::Rows { object: "plans/x".into(), offset: 0, length: 1 },
     }
 }
 

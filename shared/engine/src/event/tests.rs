@@ -1,0 +1,1 @@
+//! Events, from a line to a request.
