@@ -206,6 +206,12 @@ pub struct LookArgs {
     /// To this destination.
     #[arg(long)]
     pub destination: Option<String>,
+    /// Owed by this rule.
+    #[arg(long)]
+    pub rule: Option<String>,
+    /// Owed for the event of this id.
+    #[arg(long, value_name = "ID")]
+    pub event: Option<String>,
     /// Some attempt had this outcome class, as in server_error.
     #[arg(long)]
     pub class: Option<String>,

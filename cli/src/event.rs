@@ -113,36 +113,74 @@ async fn here(global: &Global, body: &[u8]) -> Result<u8, Failure> {
             .iter()
             .for_each(|one| progress.say(&format!("rule {} could not be asked about event {}: {}", one.rule, one.event, one.reason)));
     }
-    let mut lanes = Vec::new();
-    for destination in project.destinations.keys() {
-        let lane = site.lane(destination);
-        if owed(&site, &lane).await? > 0 {
-            lanes.push(lane);
-        }
-    }
-    progress.delivering(all.deliveries);
-    interrupt.begin_delivering();
-    let tally = Tally { progress: &progress, counts: RefCell::default() };
-    let results = futures_util::future::join_all(lanes.iter().map(|lane| work_off(global, &site, lane, &tally, &interrupt))).await;
-    progress.done();
-    let mut canceled = false;
-    for result in results {
-        canceled |= result?;
-    }
-    let mut pending = 0;
-    for lane in &lanes {
-        pending += owed(&site, lane).await?;
-    }
-    let counts = tally.counts.take();
-    show(global, &all, &counts, pending);
+    let delivered = deliver(global, &site, &progress, &interrupt, all.deliveries).await?;
+    show(global, &all, &delivered);
     if let Err(error) = site.forget_old().await {
         progress.say(&format!("what is no longer kept could not be deleted: {}", error.message));
     }
-    Ok(match (canceled, counts.failed + pending) {
-        (true, _) => CANCELED,
-        (false, 0) => 0,
-        (false, _) => INCOMPLETE,
-    })
+    Ok(delivered.status())
+}
+
+/// What became of what was owed for events.
+pub struct Delivered {
+    counts: Counts,
+    pending: u64,
+    canceled: bool,
+}
+
+impl Delivered {
+    /// The exit status.
+    pub fn status(&self) -> u8 {
+        match (self.canceled, self.counts.failed + self.pending) {
+            (true, _) => CANCELED,
+            (false, 0) => 0,
+            (false, _) => INCOMPLETE,
+        }
+    }
+
+    /// For a program.
+    pub fn to_json(&self) -> Value {
+        json!({"succeeded": self.counts.succeeded, "failed": self.counts.failed, "pending": self.pending})
+    }
+
+    /// For a person.
+    pub fn sentence(&self) -> String {
+        let sentence = format!("{} delivered, {} failed, {} pending", self.counts.succeeded, self.counts.failed, self.pending);
+        match &self.counts.error {
+            Some(error) => format!("{sentence}\n  {error}"),
+            None => sentence,
+        }
+    }
+}
+
+/// Sends what is owed for events, lanes side by side. The caller holds the lock on the data directory.
+pub async fn deliver(
+    global: &Global,
+    site: &Site,
+    progress: &Progress,
+    interrupt: &Interrupt,
+    expected: u64,
+) -> Result<Delivered, Failure> {
+    let mut lanes = Vec::new();
+    for destination in site.loaded.project.destinations.keys() {
+        let lane = site.lane(destination);
+        if owed(site, &lane).await? > 0 {
+            lanes.push(lane);
+        }
+    }
+    progress.delivering(expected);
+    interrupt.begin_delivering();
+    let tally = Tally { progress, counts: RefCell::default() };
+    let results = futures_util::future::join_all(lanes.iter().map(|lane| work_off(global, site, lane, &tally, interrupt))).await;
+    progress.done();
+    let (mut canceled, mut pending) = (false, 0);
+    for result in results {
+        canceled |= result?;
+    }
+    for lane in &lanes {
+        pending += owed(site, lane).await?;
+    }
+    Ok(Delivered { counts: tally.counts.take(), pending, canceled })
 }
 
 fn refused(problems: Vec<Problem>) -> Failure {
@@ -213,21 +251,11 @@ impl Watch for Tally<'_> {
     }
 }
 
-fn show(global: &Global, taken: &Taken, counts: &Counts, pending: u64) {
-    if global.json {
-        let deliveries = json!({"succeeded": counts.succeeded, "failed": counts.failed, "pending": pending});
-        say!("{}", json!({"events": taken.events, "duplicates": taken.duplicates, "deliveries": deliveries, "attempts": counts.attempts}));
-        return;
-    }
-    say!(
-        "{} taken, {} known before; {} delivered, {} failed, {} pending",
-        quantity(taken.events, "event"),
-        taken.duplicates,
-        counts.succeeded,
-        counts.failed,
-        pending
-    );
-    if let Some(error) = &counts.error {
-        say!("  {error}");
+fn show(global: &Global, taken: &Taken, delivered: &Delivered) {
+    let Taken { events, duplicates, .. } = taken;
+    let attempts = delivered.counts.attempts;
+    match global.json {
+        true => say!("{}", json!({"events": events, "duplicates": duplicates, "deliveries": delivered.to_json(), "attempts": attempts})),
+        false => say!("{} taken, {duplicates} known before; {}", quantity(*events, "event"), delivered.sentence()),
     }
 }

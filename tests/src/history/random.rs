@@ -318,6 +318,8 @@ impl Past {
         let run = &self.runs[chance.below(self.runs.len())];
         let time = |chance: &mut Chance| START_MS + chance.between(0, (run.started_at / 1000 - START_MS) * 2 + 2000);
         let mut filter = Filter {
+            rule: None,
+            event: None,
             run: chance.happens(0.25).then(|| run.id.clone()),
             export: chance.happens(0.25).then(|| run.export.clone()),
             destination: chance.happens(0.25).then(|| run.destination.clone()),

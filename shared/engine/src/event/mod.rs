@@ -2,8 +2,10 @@
 //! steps through what stands here.
 //!
 //! The way of an event: `line` reads it, `take` claims its id, matches rules and writes an errand and a parcel for each delivery;
-//! `shape` is what was pinned then; `fetch` runs the requests of an errand; `scope` is what its templates see.
+//! `shape` is what was pinned then; `fetch` runs the requests of an errand; `scope` is what its templates see;
+//! `again` puts one back when a person asks for it.
 
+pub mod again;
 pub mod errand;
 pub mod fetch;
 pub mod line;

@@ -364,7 +364,10 @@ impl Pump {
     /// An event's delivery is made ready, which may take time: it waits, beside what is sent, until [`Pump::prepared`] or
     /// [`Pump::fetch_failed`].
     pub fn preparing(&mut self, candidate: Candidate) {
+        // Its turn is not used up: nothing is sent.
+        let events_next = self.events_next;
         self.forget(candidate);
+        self.events_next = events_next;
         self.in_flight += 1;
         if let Some(open) = self.parcels.get_mut(&candidate.slot) {
             open.in_flight += 1;
@@ -386,7 +389,9 @@ impl Pump {
         if let Some(open) = self.parcels.get_mut(&candidate.slot) {
             open.loaded = true;
             open.fresh.push_front(candidate.index);
-            self.take_up(candidate.slot);
+            if let Some(rule) = open.parcel.rule() {
+                self.event_turns.add_first(rule.as_str(), candidate.slot);
+            }
         }
     }
 

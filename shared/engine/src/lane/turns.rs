@@ -18,6 +18,14 @@ impl Turns {
         }
     }
 
+    /// A parcel of someone may go at once when their turn comes.
+    pub fn add_first(&mut self, who: &str, slot: Slot) {
+        match self.queue.iter_mut().find(|(of, _)| of == who) {
+            Some((_, slots)) => slots.push_front(slot),
+            None => self.queue.push_front((who.to_string(), VecDeque::from([slot]))),
+        }
+    }
+
     /// The parcel whose turn it is. Parcels without a fresh delivery are taken out.
     pub fn front(&mut self, is_fresh: impl Fn(Slot) -> bool) -> Option<Slot> {
         while let Some((_, slots)) = self.queue.front_mut() {

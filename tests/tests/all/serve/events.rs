@@ -242,3 +242,91 @@ fn a_killed_server_loses_no_event_and_keeps_the_limit() {
     let arrivals: Vec<u64> = receiver.requests().iter().filter(|request| request.method == "POST").map(|request| request.at).collect();
     assert!(max_in_window(&arrivals, Duration::from_secs(1)) <= 60);
 }
+
+/// VX-15 to VX-22: what was sent is found by rule and by event, with its request and every attempt, and can be sent again unless a newer
+/// event of the same contact was delivered.
+#[test]
+fn deliveries_of_events_are_looked_back_at_and_sent_again() {
+    let receiver = listen(|received: &Received| Action::status(if received.json()["event"] == "bad" { 422 } else { 200 }));
+    let stage = Stage::new(&with_rule(&receiver.url(), json!([deliver()])));
+    let server = Server::start(&stage);
+    hand_in(&server, &[subscribed("bad", 1, "form"), subscribed("other", 2, "form")]).expect(202);
+    let list = |query: &str| server.get(&format!("/v1/deliveries?{query}"))["items"].as_array().unwrap().clone();
+    let both = server.until("both are recorded", || Some(list("rule=welcome")).filter(|found| found.len() == 2));
+    assert!(both.iter().all(|delivery| delivery["rule"] == "welcome" && delivery.get("run").is_none()), "{both:?}");
+    let bad = list("event=bad").remove(0);
+    assert_eq!((&bad["status"], &bad["event"], &bad["row_keys"]), (&json!("failed"), &json!("bad"), &json!(["1"])), "{bad:#}");
+    for query in ["rule=welcome&status=failed", "destination=crm&class=client_error", "event=bad&class=client_error", "class=client_error"]
+    {
+        assert_eq!(list(query).len(), 1, "{query}");
+    }
+    for query in ["rule=nobody", "event=bad&status=succeeded", "event=nobody", "rule=welcome&status=pending", "export=news"] {
+        assert_eq!(list(query), Vec::<Value>::new(), "{query}");
+    }
+    let id = bad["id"].as_str().unwrap();
+    let shown = server.get(&format!("/v1/deliveries/{id}"));
+    assert_eq!(shown["idempotency_key"], id);
+    assert!(shown["request"]["url"].as_str().unwrap().ends_with("/contacts/p1%40example.com"), "{shown:#}");
+    assert_eq!(shown["attempts"][0]["response"]["status"], 422, "{shown:#}");
+    let said = stage.penstock(&["deliveries", "--event", "bad"]).expect(0).all();
+    assert!(said.contains(id), "{said}");
+
+    receiver.change_script(Always(Action::status(200)));
+    server.call("POST", &format!("/v1/deliveries/{id}/redeliver"), Value::Null).expect(202);
+    server.until("it is sent again", || (receiver.count() == 3).then_some(()));
+    let requests = receiver.requests();
+    let first = requests.iter().find(|request| request.json()["event"] == "bad").unwrap();
+    assert_eq!((&requests[2].body, requests[2].header("idempotency-key")), (&first.body, Some(id)));
+    server.until("that is recorded", || (list("event=bad")[0]["status"] == "succeeded").then_some(()));
+
+    // A newer event of the contact: the older one would undo it.
+    hand_in(&server, &[subscribed("newer", 1, "form")]).expect(202);
+    server.until("the newer one is recorded", || (list("event=newer").first()?["status"] == "succeeded").then_some(()));
+    let refused = server.call("POST", &format!("/v1/deliveries/{id}/redeliver"), Value::Null).expect(409).json();
+    assert_eq!(refused["code"], "newer_event", "{refused:#}");
+    let counted = server.call("POST", "/v1/deliveries/redeliver?rule=welcome&status=succeeded", Value::Null).expect(200).json();
+    assert_eq!(counted["deliveries"], 3, "{counted:#}");
+}
+
+/// What waits is listed too: a paused destination holds its events.
+#[test]
+fn events_for_a_paused_destination_are_held_and_go_when_it_goes_on() {
+    let receiver = listen(Always(Action::status(200)));
+    let stage = Stage::new(&with_rule(&receiver.url(), json!([deliver()])));
+    let server = Server::start(&stage);
+    server.call("POST", "/v1/destinations/crm/pause", Value::Null).expect(200);
+    let events: Vec<Value> = (0..30).map(|n| subscribed(&format!("e{n}"), n, "form")).collect();
+    hand_in(&server, &events).expect(202);
+    let mut held = Vec::new();
+    let mut after = String::new();
+    loop {
+        let page = server.get(&format!("/v1/deliveries?rule=welcome&status=held&limit=7{after}"));
+        held.extend(page["items"].as_array().unwrap().iter().map(|delivery| delivery["event"].clone()));
+        let Some(next) = page["next"].as_str() else { break };
+        after = format!("&after={next}");
+    }
+    let newest_first: Vec<Value> = events.iter().rev().map(|event| event["id"].clone()).collect();
+    assert_eq!(held, newest_first);
+    assert_eq!(receiver.count(), 0);
+    server.call("POST", "/v1/destinations/crm/resume", Value::Null).expect(200);
+    arrived(&server, &receiver, 30);
+    server.until("none is held", || server.get("/v1/deliveries?status=held")["items"].as_array().unwrap().is_empty().then_some(()));
+}
+
+/// LP-07 to LP-09: a request is tried with a sample that can be edited; the answer says whether a rule could use it.
+#[test]
+fn a_request_is_tested_with_a_sample_event() {
+    let receiver = listen(|received: &Received| {
+        Action::Respond(Reply::new(200, if received.path_and_query.contains("/7?") { "[1]" } else { "text" }))
+    });
+    let stage = Stage::new(&fetching(&receiver, "stop"));
+    let server = Server::start(&stage);
+    let tested = server.call("POST", "/v1/requests/profile/test", json!({"data": {"contact": {"id": 7}}})).expect(200).json();
+    assert_eq!((&tested["class"], &tested["response"]["body"]), (&json!("success"), &json!("[1]")), "{tested:#}");
+    assert!(tested["request"]["url"].as_str().unwrap().ends_with("/profiles/7?for=contact.subscribed"), "{tested:#}");
+    let tested = server.call("POST", "/v1/requests/profile/test", json!({"data": {"contact": {"id": 8}}})).expect(200).json();
+    assert_eq!(tested["class"], "response_error", "{tested:#}");
+    server.call("POST", "/v1/requests/nobody/test", json!({})).expect(404);
+    let refused = server.call("POST", "/v1/requests/profile/test", json!({"type": "nothing", "data": 5})).expect(422).json();
+    assert_eq!(refused["problems"][0]["path"], "data", "{refused:#}");
+}
