@@ -7,6 +7,7 @@ use backend_embedded::{EmbeddedObjects, EmbeddedSecrets, EmbeddedStore};
 use engine::keys::LaneName;
 use engine::model::destination::Destination;
 use engine::model::name::Name;
+use engine::model::project::Project;
 use engine::port::{Clock, Now, Outgoing, PortError, Transport};
 use engine::run::document;
 use engine::schedule;
@@ -66,6 +67,10 @@ impl Office for ServeOffice {
 
     fn fresh_name(&self, kind: &str) -> String {
         chance::fresh_name(kind, self.house.clock.now().wall)
+    }
+
+    async fn project(&self, organization: &Name) -> Result<Arc<Project>, PortError> {
+        self.house.project(organization).await.map_err(PortError::Failed)
     }
 
     fn look(&self, lane: &LaneName) {

@@ -3,9 +3,11 @@
 use engine::keys::LaneName;
 use engine::model::destination::Destination;
 use engine::model::name::Name;
+use engine::model::project::Project;
 use engine::port::{Exchange, Now, Objects, Outgoing, PortError, Secrets, Store};
 use engine::shape::Rendered;
 use std::future::Future;
+use std::sync::Arc;
 
 /// What became of a probe.
 #[derive(Debug)]
@@ -45,6 +47,9 @@ pub trait Office: 'static {
 
     /// Work was added: a run to plan, a lane to look at.
     fn wake(&self);
+
+    /// All definitions of an organization, secrets opened; as they are now, but not read again where they have not changed.
+    fn project(&self, organization: &Name) -> impl Future<Output = Result<Arc<Project>, PortError>>;
 
     /// A lane has work.
     fn look(&self, lane: &LaneName);

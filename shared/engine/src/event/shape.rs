@@ -125,6 +125,9 @@ impl RuleShape {
 /// Pins a rule. The same version has the same content, so it is written once.
 pub async fn pin<S: Store>(store: &S, organization: &Name, shape: &RuleShape, version: &str, now: u64) -> Result<(), PortError> {
     let key = keys::pinned_rule(organization, &shape.rule, version);
+    if store.get(&key, now).await?.is_some() {
+        return Ok(());
+    }
     let body = serde_json::to_vec(shape).expect("plain data always serializes");
     match store.put(&key, Document { body, ..Document::default() }, Expect::Absent, now).await {
         Ok(_) | Err(PortError::Conflict) => Ok(()),
