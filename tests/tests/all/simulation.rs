@@ -78,7 +78,7 @@ fn whatever_fails_all_is_delivered_once_and_within_the_limits() {
 /// those of a contact arrive in their order; the limits hold over both.
 #[test]
 fn whatever_fails_events_are_taken_once_and_end_in_their_order() {
-    let seeds = number_from_environment("PENSTOCK_SEEDS").unwrap_or(SEEDS) / 3;
+    let seeds = number_from_environment("PENSTOCK_SEEDS").unwrap_or(SEEDS) / 10;
     for_each(0..seeds, |seed| {
         let workload = Workload { events: 1 + (seed % 7) as usize * 3, ..Workload::drawn(seed) };
         let outcome = run(&workload, seed, false);
