@@ -26,7 +26,10 @@ pub async fn handle(office: &Rc<StackOffice>, router: &Router, event: Value) -> 
     let request = request(serde_json::from_value(event)?)?;
     let response = router.clone().oneshot(request).await?;
     let answer = answer(response).await?;
-    // The function stands still once it has answered, so whoever plans is asked before.
+    // The function stands still once it has answered, so others are asked before.
+    for lane in office.take_lanes() {
+        office.stack.ticket(&lane, 0).await;
+    }
     if office.take_woken() {
         office.stack.ask(&[Errand::Look]).await;
     }

@@ -4,6 +4,7 @@ mod api;
 mod backend;
 mod catalog;
 mod contract;
+mod events;
 mod house;
 mod infra;
 mod journey;
