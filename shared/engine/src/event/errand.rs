@@ -17,7 +17,7 @@ pub const ID_LENGTH: usize = 52;
 /// A delivery that is owed for an event.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Errand {
-    /// `evt_…`: see [`id`].
+    /// `evt_…`: see [`Identity::id`].
     pub id: String,
     /// For what.
     pub event: Event,
