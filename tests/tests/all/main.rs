@@ -1,6 +1,7 @@
 //! Every integration test, as one binary.
 
 mod api;
+mod aws;
 mod backend;
 mod catalog;
 mod contract;

@@ -64,6 +64,8 @@ pub(crate) fn bucket(environment: &Environment, name: &str, http: Connector, met
         .with_region(&environment.region)
         .with_credentials(Arc::new(StaticCredentialProvider::new(credential)))
         .with_retry(retry)
+        // One by one they are free; together they are a POST.
+        .with_disable_bulk_delete(true)
         .with_http_connector(S3Connector::new(http, meter.clone()));
     match &environment.endpoint {
         // Beside AWS itself buckets are rarely host names.

@@ -1,12 +1,14 @@
 //! Events over loopback: handed in to a server, matched by rules, fetched for and delivered.
 
-use super::server::Server;
+use super::server::{Place, Server, on_one_machine_and_on_a_stack};
 use crate::journey::stage::{Stage, listen, project};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::time::Duration;
 use tests::client::Answer;
 use tests::receiver::{Action, Always, Received, Receiver, Reply, max_in_window};
+
+on_one_machine_and_on_a_stack!(an_event_becomes_the_request_that_its_rule_describes);
 
 const NDJSON: &[(&str, &str)] = &[("content-type", "application/x-ndjson")];
 
@@ -42,11 +44,10 @@ fn arrived(server: &Server, receiver: &Receiver, count: usize) -> Vec<Received> 
 }
 
 /// VX-05, VX-08 to VX-13, GW-02: trigger, conditions and actions; variables in single brackets; team and contact in the body.
-#[test]
-fn an_event_becomes_the_request_that_its_rule_describes() {
+fn an_event_becomes_the_request_that_its_rule_describes(place: Place) {
     let receiver = listen(Always(Action::status(200)));
     let stage = Stage::new(&with_rule(&receiver.url(), json!([deliver()])));
-    let server = Server::start(&stage);
+    let server = Server::start_on(place, &stage);
     let answer = server.call("POST", "/v1/events", subscribed("e/1", 7, "form")).expect(202).json();
     assert_eq!(answer, json!({"events": 1, "duplicates": 0, "deliveries": 1, "unasked": []}));
     let request = arrived(&server, &receiver, 1).remove(0);
