@@ -20,6 +20,7 @@ const LONGEST_ANSWER: usize = 4_300_000;
 
 /// Answers a request that came through API Gateway, or a command of whoever may invoke the function.
 pub async fn handle(office: &Rc<StackOffice>, router: &Router, event: Value) -> Result<Value, Error> {
+    office.stack.objects.release();
     if let Some(command) = event.get("penstock") {
         return first::command(office, command).await;
     }
