@@ -198,9 +198,10 @@ fn programs() -> (PathBuf, Option<PathBuf>) {
         std::env::split_paths(&folders).map(|folder| folder.join("moto_server")).find(|file| file.is_file())
     };
     let program = named.or_else(on_path).unwrap_or_else(|| PathBuf::from("moto_server"));
-    // The script's first line says which Python has moto.
+    // The script's first line says which Python has moto. What starts otherwise is a shim and says nothing.
     let text = std::fs::read_to_string(&program).unwrap_or_default();
     let python = text.lines().next().and_then(|line| line.strip_prefix("#!")).map(|path| PathBuf::from(path.trim()));
+    let python = python.filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("python")));
     (program, python)
 }
 
