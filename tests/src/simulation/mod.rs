@@ -12,7 +12,7 @@ mod ports;
 mod receiver;
 mod wire;
 mod workload;
-mod world;
+pub(crate) mod world;
 
 pub use workload::{CrashAt, Faults, ReceiverFaults, Workload};
 
