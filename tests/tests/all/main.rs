@@ -3,6 +3,7 @@
 mod api;
 mod backend;
 mod catalog;
+mod charge;
 mod contract;
 mod house;
 mod infra;
