@@ -5,6 +5,7 @@
 //! `backend_aws::meter`, calls and milliseconds of functions. It must not use a real clock, nor anything that is not deterministic.
 
 mod functions;
+pub mod page;
 mod ports;
 mod workload;
 

@@ -114,7 +114,9 @@ impl Store for Ports {
                 (done, calls)
             }
             Far::Aws { runtime, documents, .. } => {
-                let calls = writes.len();
+                let (free, bound): (Vec<&Write>, Vec<&Write>) =
+                    writes.iter().partition(|write| matches!(write, Write::Put(.., Expect::Any) | Write::Delete(_, Expect::Any)));
+                let calls = free.len().div_ceil(25) + bound.len();
                 (runtime.block_on(documents.write(writes, now)), calls)
             }
         };
