@@ -20,7 +20,7 @@ use engine::model::change::DeltaRow;
 use engine::model::name::Name;
 use engine::model::project::Project;
 use engine::plan::cut::{Cutter, Options};
-use engine::plan::estimate;
+use engine::plan::estimate::{self, Load, OnStack, SPREAD_SECONDS, on_stack};
 use engine::port::{Clock, Exchange, Message, Outgoing, PortError, Response, Transport};
 use engine::run::begin::begin;
 use engine::run::document::{self, Wish};
@@ -44,7 +44,6 @@ const BATCH: usize = 10;
 const DELIVER_SECONDS: u64 = 300;
 /// As in functions/deliver/src/lane.rs.
 const MARGIN: u64 = 5_000_000;
-const SPREAD_SECONDS: u32 = 10;
 /// As in functions/plan/src/errand.rs, microseconds.
 const HOLD: u64 = 30_000_000;
 /// Rows that are read, compared and cut in a second by one virtual processor, and that are finished: lower than docs/performance.md has
@@ -62,7 +61,8 @@ pub(super) struct House {
     receives: Cell<bool>,
     names: Cell<u64>,
     pub(super) sent: Cell<u64>,
-    pub(super) parcels: Cell<u64>,
+    pub(super) estimate: Cell<f64>,
+    pub(super) estimated_writes: Cell<f64>,
     pub(super) finished: Cell<u64>,
 }
 
@@ -77,7 +77,8 @@ impl House {
             receives: Cell::new(false),
             names: Cell::new(0),
             sent: Cell::new(0),
-            parcels: Cell::new(0),
+            estimate: Cell::new(0.0),
+            estimated_writes: Cell::new(0.0),
             finished: Cell::new(0),
         }
     }
@@ -282,7 +283,8 @@ pub(super) async fn ask(house: &Rc<House>, run: Run) {
     };
     let wall = billed.now().wall;
     start(billed, ask, wall).await.expect("nothing fails").expect("nobody has the export");
-    let errand = Errand::Plan { organization: house.organization().clone(), export: run.export.clone(), run: run.id.clone(), asked_at: wall };
+    let errand =
+        Errand::Plan { organization: house.organization().clone(), export: run.export.clone(), run: run.id.clone(), asked_at: wall };
     house.send(&[errand.message()]).await;
     errand_of(house, &errand, Some(run)).await;
 }
@@ -318,7 +320,8 @@ async fn plan(house: &Rc<House>, planned: Run) {
     let (billed, organization) = (&house.billed, house.organization());
     let now = billed.now().wall / 1_000_000;
     house.definitions().await;
-    let (mut run, version) = document::read(billed, organization, &planned.id, now).await.expect("nothing fails").expect("it was asked for");
+    let (mut run, version) =
+        document::read(billed, organization, &planned.id, now).await.expect("nothing fails").expect("it was asked for");
     let read = state::read(billed, organization, &planned.export, now).await.expect("nothing fails");
     for name in read.state.snapshot.iter().flatten() {
         let local = engine::port::Objects::local(billed, name).await;
@@ -341,7 +344,17 @@ async fn plan(house: &Rc<House>, planned: Run) {
     drop(out.into_inner().expect("the disk is not full"));
     run.parcels = directory.parcels.len() as u32;
     run.totals = totals;
-    house.parcels.set(house.parcels.get() + u64::from(run.parcels));
+    let load = Load {
+        deliveries: run.totals.deliveries,
+        parcels: u64::from(run.parcels),
+        rows: run.totals.rows(),
+        bytes: directory.parcels.iter().map(|place| place.length).sum(),
+        limits,
+        concurrency: house.project.destinations[&export.destination].concurrency,
+    };
+    let OnStack { usd, writes, .. } = on_stack(&load);
+    house.estimate.set(house.estimate.get() + usd);
+    house.estimated_writes.set(house.estimated_writes.get() + writes);
     let lane = LaneName::first(organization, &export.destination);
     let begun = begin(billed, billed, &lane, &mut run, version, &shape, &directory, &file, billed.now().wall).await;
     begun.expect("nothing fails");
@@ -363,11 +376,7 @@ async fn finish_run(house: &Rc<House>, lane: &LaneName, run: &str) -> u64 {
 struct Deltas(PathBuf);
 
 impl WriteDelta for Deltas {
-    fn write(
-        &self,
-        rows: &mut dyn Iterator<Item = Result<DeltaRow, PortError>>,
-        names: &[String],
-    ) -> Result<Option<PathBuf>, PortError> {
+    fn write(&self, rows: &mut dyn Iterator<Item = Result<DeltaRow, PortError>>, names: &[String]) -> Result<Option<PathBuf>, PortError> {
         let Some(first) = rows.next() else { return Ok(None) };
         let to = self.0.join("delta.parquet");
         let rows = std::iter::once(first).chain(rows).map(|row| row.expect("the plan can be read"));

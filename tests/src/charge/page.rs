@@ -58,7 +58,8 @@ pub fn line(name: &str, charge: &Charge, requests: u64) -> String {
 }
 
 /// The head of the table of scenarios.
-pub const HEAD: &str = "| scenario | requests | DynamoDB writes | reads | S3 PUT | SQS | calls of functions | GB-s | USD | USD a million requests |
+pub const HEAD: &str =
+    "| scenario | requests | DynamoDB writes | reads | S3 PUT | SQS | calls of functions | GB-s | USD | USD a million requests |
 |---|---:|---:|---:|---:|---:|---:|---:|---:|---:|
 ";
 

@@ -88,8 +88,10 @@ pub struct Measured {
     pub charge: Charge,
     /// Requests that were sent.
     pub requests: u64,
-    /// Parcels of a run.
-    pub parcels: u64,
+    /// What was estimated of it when it was planned, USD.
+    pub estimated_usd: f64,
+    /// The same, write units of DynamoDB.
+    pub estimated_writes: f64,
     /// Virtual seconds that it took.
     pub seconds: f64,
 }
@@ -120,7 +122,8 @@ fn project(workload: &Workload) -> Value {
         "base_url": "https://api.example.com", "rate_limit": workload.limits, "concurrency": 100, "actions": {"add": add},
     });
     let numbers = 0..workload.destinations;
-    let destinations: serde_json::Map<String, Value> = numbers.clone().map(|number| (format!("api{number}"), destination.clone())).collect();
+    let destinations: serde_json::Map<String, Value> =
+        numbers.clone().map(|number| (format!("api{number}"), destination.clone())).collect();
     let export = |number| json!({"model": "people", "destination": format!("api{number}")});
     let exports: serde_json::Map<String, Value> = numbers.map(|number| (format!("people{number}"), export(number))).collect();
     json!({
@@ -195,7 +198,8 @@ fn work_through(workload: &Workload, far: Far) -> Measured {
     Measured {
         charge: house.billed.far.meter().charge(),
         requests: house.sent.get(),
-        parcels: house.parcels.get(),
+        estimated_usd: house.estimate.get(),
+        estimated_writes: house.estimated_writes.get(),
         seconds: world.now() as f64 / SECOND as f64,
     }
 }
@@ -218,5 +222,5 @@ pub fn idle_minute() -> Measured {
         }
     });
     let seconds = (world.now() + latency::CALL) as f64 / SECOND as f64;
-    Measured { charge: house.billed.far.meter().charge(), requests: 0, parcels: 0, seconds }
+    Measured { charge: house.billed.far.meter().charge(), requests: 0, estimated_usd: 0.0, estimated_writes: 0.0, seconds }
 }

@@ -1,5 +1,6 @@
 //! What a stack's work costs, metered, and docs/cost.md beside it: see `tests::charge`. `PENSTOCK_WRITE_DOCS=1` writes the page's tables.
 
+use engine::plan::estimate::{PRICES, Prices};
 use serde_json::json;
 use std::fs::File;
 use std::io::{Read, Seek, Write};
@@ -35,6 +36,24 @@ fn usd(measured: &Measured, by: u64) -> f64 {
     measured.usd() * by as f64
 }
 
+/// What `penstock plan` says is about what it comes to.
+fn estimated_within_a_factor_of_two(name: &str, measured: &Measured) {
+    let writes = measured.charge.units.dynamodb_writes as f64;
+    for (what, estimated, measured) in [("USD", measured.estimated_usd, measured.usd()), ("writes", measured.estimated_writes, writes)] {
+        let factor = estimated / measured;
+        eprintln!("{name}: {what} estimated {estimated:.6}, measured {measured:.6}: {factor:.2} times");
+        assert!((0.5..=2.0).contains(&factor), "{name}: {what} estimated {estimated:.6}, measured {measured:.6}: {factor:.2} times");
+    }
+}
+
+/// The engine has prices of its own, since it knows no backend.
+#[test]
+fn the_estimate_has_the_prices_that_the_meter_has() {
+    let Prices { write, read, put, get, message, call, gb_second } = PRICES;
+    let [of_sqs, of_writes, of_reads, of_puts, of_gets, _, of_calls, of_seconds, _] = backend_aws::meter::PRICES.map(|price| price.usd);
+    assert_eq!([message, write, read, put, get, call, gb_second], [of_sqs, of_writes, of_reads, of_puts, of_gets, of_calls, of_seconds]);
+}
+
 #[test]
 fn a_million_single_requests_cost_at_most_four_cents() {
     let measured = measure(&Workload::single(100_000));
@@ -46,6 +65,7 @@ fn a_million_single_requests_cost_at_most_four_cents() {
         NAIVE_SINGLE_USD / cost
     );
     assert!(cost <= 0.04, "${cost}");
+    estimated_within_a_factor_of_two("single", &measured);
     hold("a million single requests", &format!("{compared}\n{}", page::table(&page::scaled(&measured.charge, 10))));
 }
 
@@ -63,6 +83,7 @@ fn a_million_rows_in_batches_of_a_hundred_cost_at_most_a_quarter_of_a_cent() {
         NAIVE_BATCHED_USD / cost
     );
     assert!(cost <= 0.0026, "${cost}");
+    estimated_within_a_factor_of_two("batched", &measured);
     hold("a million rows in batches", &format!("{compared}\n{}", page::table(&measured.charge)));
 }
 
@@ -84,6 +105,7 @@ fn the_scenarios_of_the_cost_page_are_measured() {
     let mut table = HEAD.to_string();
     for (name, workload, by) in scenarios() {
         let measured = measure(&workload);
+        estimated_within_a_factor_of_two(name, &measured);
         table.push_str(&page::line(name, &page::scaled(&measured.charge, by), measured.requests * by));
     }
     let (looks, polls) = page::idle_month(&idle_minute());
@@ -98,7 +120,9 @@ fn the_ledger_counts_what_the_clients_are_counted_for() {
     let Some(moto) = moto() else { return };
     let limited = json!([{"requests": 3600, "per": "hour", "burst": 20}]);
     let rejected = Answers { after: 200_000, rejected_percent: 30 };
-    for workload in [Workload { answers: rejected, ..Workload::single(2000) }, Workload { limits: limited, runs: 2, ..Workload::single(40) }] {
+    for workload in
+        [Workload { answers: rejected, ..Workload::single(2000) }, Workload { limits: limited, runs: 2, ..Workload::single(40) }]
+    {
         let stack = Stack::new(moto);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         let parts = {
