@@ -7,7 +7,7 @@ use crate::progress::Progress;
 use crate::site::Site;
 use crate::summary::{count, duration, quantity};
 use engine::deliver::attach::Attachments;
-use engine::plan::estimate;
+use engine::plan::estimate::{self, Load, OnStack};
 use engine::port::Clock;
 use engine::run::document::{Run, Status, Wish};
 use engine::run::state;
@@ -62,6 +62,7 @@ fn show(
     }
     let totals = planned.totals();
     let seconds = estimate::seconds(totals.deliveries, &destination.rate_limits);
+    let stack = on_stack(planned, destination);
     let mut shown: Vec<Value> = Vec::new();
     let mut of_action = [0usize; 3];
     let actions = of_action.len().min([totals.added, totals.changed, totals.removed].iter().filter(|rows| **rows > 0).count());
@@ -79,7 +80,15 @@ fn show(
             "changes": {"added": totals.added, "changed": totals.changed, "removed": totals.removed},
             "rows": planned.rows, "invalid": run.invalid_rows, "invalid_rows": run.invalid, "settled": totals.settled, "left": totals.left,
             "unread": planned.unread, "removals_wait": planned.removals_wait, "unfinished_run": unfinished,
-            "estimate": {"requests": totals.deliveries, "seconds": seconds}, "requests": shown,
+            "estimate": {
+                "requests": totals.deliveries, "seconds": seconds,
+                "stack": {
+                    "usd": stack.usd, "deliver_seconds": stack.deliver_seconds, "gb_seconds": stack.gb_seconds, "function_calls": stack.calls,
+                    "write_units": stack.writes, "read_units": stack.reads, "s3_puts": stack.puts, "s3_gets": stack.gets,
+                    "sqs_requests": stack.messages,
+                },
+            },
+            "requests": shown,
         });
         say!("{result}");
         return Ok(());
@@ -98,6 +107,14 @@ fn show(
         say!("  left        {} that the limits leave no time for within a day; the next run finds them", quantity(totals.left, "row"));
     }
     say!("  estimate    {}, {} at the limits", quantity(totals.deliveries, "request"), duration(seconds));
+    if totals.deliveries > 0 {
+        say!(
+            "  on a stack  about {} (deliver {}, {})",
+            dollars(stack.usd),
+            duration(stack.deliver_seconds),
+            quantity(stack.writes.round() as u64, "write unit")
+        );
+    }
     if let Some(unfinished) = unfinished {
         say!("  unfinished  {unfinished} goes first when the export runs");
     }
@@ -115,6 +132,25 @@ fn show(
         say!("\nwritten to {}: `penstock run {} --plan {}` executes it", path.display(), run.export, path.display());
     }
     Ok(())
+}
+
+/// What the plan would cost on AWS.
+fn on_stack(planned: &Planned, destination: &engine::model::destination::Destination) -> OnStack {
+    let totals = planned.totals();
+    estimate::on_stack(&Load {
+        deliveries: totals.deliveries,
+        parcels: planned.directory.parcels.len() as u64,
+        rows: totals.rows(),
+        bytes: planned.directory.parcels.iter().map(|place| place.length).sum(),
+        limits: &destination.rate_limits,
+        concurrency: destination.concurrency,
+    })
+}
+
+/// Two digits that say something: most plans cost a fraction of a cent.
+fn dollars(usd: f64) -> String {
+    let decimals = if usd >= 1.0 { 2 } else { (1.0 - usd.max(1e-7).log10().floor()) as usize };
+    format!("${usd:.decimals$}")
 }
 
 /// A request of a plan, as a person reads it.
@@ -143,5 +179,19 @@ pub fn shorten(text: &str, most: usize) -> String {
     match text.char_indices().nth(most) {
         Some((end, _)) => format!("{}… ({} bytes)", &text[..end], text.len()),
         None => text.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::dollars;
+
+    #[test]
+    fn a_price_has_two_digits_that_say_something() {
+        for (usd, text) in
+            [(0.000_044, "$0.000044"), (0.000_3, "$0.00030"), (0.0291, "$0.029"), (0.5, "$0.50"), (12.344, "$12.34"), (0.0, "$0.00000000")]
+        {
+            assert_eq!(dollars(usd), text);
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! What the integration tests share: contracts that every backend keeps, and stand-ins for the world. Nothing of the product may import it.
 
 pub mod aws;
+pub mod charge;
 pub mod client;
 pub mod contract;
 pub mod history;

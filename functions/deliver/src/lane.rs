@@ -11,6 +11,7 @@ use engine::keys::LaneName;
 use engine::lane::bell;
 use engine::lane::lease::Predecessor;
 use engine::lane::pump::Waiting;
+use engine::plan::estimate::SPREAD_SECONDS;
 use engine::port::Clock;
 use engine::ticket::LONGEST_DELAY_SECONDS;
 use futures_util::stream;
@@ -20,10 +21,6 @@ use tokio::sync::mpsc::UnboundedSender;
 
 /// Sending stops so long before the last request could still be answered in time: what is on its way is recorded in it.
 const MARGIN: u64 = 5_000_000;
-
-/// Limits by the minute, hour and day go in spreads of so many seconds, unless their definition says otherwise: a wake-up costs what 0.9 s
-/// of waiting do.
-const SPREAD_SECONDS: u32 = 10;
 
 /// Nothing of a run is left on a lane.
 pub struct Told {

@@ -13,7 +13,7 @@ mod ports;
 mod receiver;
 mod wire;
 mod workload;
-mod world;
+pub(crate) mod world;
 
 pub use workload::{CrashAt, Faults, ReceiverFaults, Workload};
 

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 
 /// A second, in microseconds.
-pub(super) const SECOND: u64 = 1_000_000;
+pub(crate) const SECOND: u64 = 1_000_000;
 /// So many polls at one instant mean that something spins.
 const MOST_POLLS_AT_ONCE: u64 = 200_000;
 
@@ -21,7 +21,7 @@ type Deed = Box<dyn FnOnce(&Rc<World>)>;
 type Task = Pin<Box<dyn Future<Output = ()>>>;
 
 /// Time, tasks, timers, and the record of what happened.
-pub(super) struct World {
+pub(crate) struct World {
     now: Cell<u64>,
     chance: RefCell<Chance>,
     later: RefCell<BinaryHeap<Reverse<Later>>>,
@@ -92,7 +92,7 @@ impl Wake for TaskWaker {
 
 impl World {
     /// An empty world at time 0. `told`: every step of the trace is printed.
-    pub(super) fn new(seed: u64, told: bool) -> Rc<World> {
+    pub(crate) fn new(seed: u64, told: bool) -> Rc<World> {
         Rc::new(World {
             now: Cell::new(0),
             chance: RefCell::new(Chance::new(seed)),
@@ -111,17 +111,17 @@ impl World {
     }
 
     /// True time, microseconds since the beginning.
-    pub(super) fn now(&self) -> u64 {
+    pub(crate) fn now(&self) -> u64 {
         self.now.get()
     }
 
     /// A stream of chance of its own.
-    pub(super) fn fork(&self) -> Chance {
+    pub(crate) fn fork(&self) -> Chance {
         self.chance.borrow_mut().fork()
     }
 
     /// Notes a step: all of them together make the hash by which two runs of a seed are compared.
-    pub(super) fn note(&self, what: &str, one: u64, two: u64) {
+    pub(crate) fn note(&self, what: &str, one: u64, two: u64) {
         if self.told {
             eprintln!("{:>14.6} {what} {one} {two}", self.now.get() as f64 / SECOND as f64);
         }
@@ -131,30 +131,30 @@ impl World {
     }
 
     /// Says more about a step, to who reads along.
-    pub(super) fn tell(&self, what: impl FnOnce() -> String) {
+    pub(crate) fn tell(&self, what: impl FnOnce() -> String) {
         if self.told {
             eprintln!("{:>14.6}   {}", self.now.get() as f64 / SECOND as f64, what());
         }
     }
 
     /// The hash of all steps, and how many there were.
-    pub(super) fn trace(&self) -> (u64, u64) {
+    pub(crate) fn trace(&self) -> (u64, u64) {
         (self.trace.get(), self.steps.get())
     }
 
     /// Notes that a fault struck.
-    pub(super) fn strikes(&self, fault: &'static str) {
+    pub(crate) fn strikes(&self, fault: &'static str) {
         *self.fired.borrow_mut().entry(fault).or_default() += 1;
         self.note(fault, 0, 0);
     }
 
     /// How often each fault struck.
-    pub(super) fn fired(&self) -> BTreeMap<&'static str, u64> {
+    pub(crate) fn fired(&self) -> BTreeMap<&'static str, u64> {
         self.fired.borrow().clone()
     }
 
     /// Notes that an invariant does not hold.
-    pub(super) fn violated(&self, what: impl FnOnce() -> String) {
+    pub(crate) fn violated(&self, what: impl FnOnce() -> String) {
         let mut violations = self.violations.borrow_mut();
         if violations.len() < 20 {
             violations.push(format!("at {:.6} s: {}", self.now.get() as f64 / SECOND as f64, what()));
@@ -162,22 +162,22 @@ impl World {
     }
 
     /// What did not hold.
-    pub(super) fn violations(&self) -> Vec<String> {
+    pub(crate) fn violations(&self) -> Vec<String> {
         self.violations.borrow().clone()
     }
 
     /// Whether no further faults strike.
-    pub(super) fn is_calm(&self) -> bool {
+    pub(crate) fn is_calm(&self) -> bool {
         self.calm.get()
     }
 
     /// Ends the faults, or lets them strike again.
-    pub(super) fn set_calm(&self, calm: bool) {
+    pub(crate) fn set_calm(&self, calm: bool) {
         self.calm.set(calm);
     }
 
     /// Does something after a while, whoever lives then.
-    pub(super) fn after(&self, wait: u64, what: impl FnOnce(&Rc<World>) + 'static) {
+    pub(crate) fn after(&self, wait: u64, what: impl FnOnce(&Rc<World>) + 'static) {
         self.at(self.now() + wait, What::Do(Box::new(what)));
     }
 
@@ -188,17 +188,17 @@ impl World {
     }
 
     /// Waits until a true time.
-    pub(super) fn sleep_until(self: &Rc<Self>, at: u64) -> Sleep {
+    pub(crate) fn sleep_until(self: &Rc<Self>, at: u64) -> Sleep {
         Sleep { world: Rc::clone(self), at, alarm: None }
     }
 
     /// Waits.
-    pub(super) fn sleep(self: &Rc<Self>, wait: u64) -> Sleep {
+    pub(crate) fn sleep(self: &Rc<Self>, wait: u64) -> Sleep {
         self.sleep_until(self.now() + wait)
     }
 
     /// Starts a task.
-    pub(super) fn spawn(&self, task: impl Future<Output = ()> + 'static) {
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + 'static) {
         let mut wakers = self.wakers.borrow_mut();
         let waker = Arc::new(TaskWaker { task: wakers.len(), queued: AtomicBool::new(false), ready: Arc::clone(&self.ready) });
         wakers.push(Arc::clone(&waker));
@@ -207,7 +207,7 @@ impl World {
     }
 
     /// Runs until `main` has ended; what else goes on is dropped then.
-    pub(super) fn run(self: &Rc<Self>, main: impl Future<Output = ()> + 'static) {
+    pub(crate) fn run(self: &Rc<Self>, main: impl Future<Output = ()> + 'static) {
         let ended = Rc::new(Cell::new(false));
         let end = Rc::clone(&ended);
         self.spawn(async move {
@@ -278,7 +278,7 @@ impl Alarm {
 }
 
 /// Waits for a true time.
-pub(super) struct Sleep {
+pub(crate) struct Sleep {
     world: Rc<World>,
     at: u64,
     alarm: Option<Rc<Alarm>>,
@@ -314,7 +314,7 @@ impl Drop for Sleep {
 }
 
 /// Something that one part of the world tells another, once.
-pub(super) struct Reply<T>(Rc<Told<T>>);
+pub(crate) struct Reply<T>(Rc<Told<T>>);
 
 struct Told<T> {
     value: RefCell<Option<T>>,
@@ -328,12 +328,12 @@ impl<T> Clone for Reply<T> {
 }
 
 impl<T> Reply<T> {
-    pub(super) fn new() -> Reply<T> {
+    pub(crate) fn new() -> Reply<T> {
         Reply(Rc::new(Told { value: RefCell::new(None), waker: RefCell::new(None) }))
     }
 
     /// Tells it; what was told first stands.
-    pub(super) fn tell(&self, value: T) {
+    pub(crate) fn tell(&self, value: T) {
         self.0.value.borrow_mut().get_or_insert(value);
         if let Some(waker) = self.0.waker.take() {
             waker.wake();
@@ -341,7 +341,7 @@ impl<T> Reply<T> {
     }
 
     /// Waits for it.
-    pub(super) async fn told(&self) -> T {
+    pub(crate) async fn told(&self) -> T {
         std::future::poll_fn(|context| match self.0.value.take() {
             Some(value) => Poll::Ready(value),
             None => {

@@ -4,6 +4,7 @@ mod api;
 mod aws;
 mod backend;
 mod catalog;
+mod charge;
 mod contract;
 mod events;
 mod house;

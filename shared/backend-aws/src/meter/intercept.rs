@@ -17,8 +17,8 @@ use aws_smithy_runtime_api::client::orchestrator::{Metadata, OrchestratorError};
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::config_bag::{ConfigBag, Storable, StoreReplace};
 
-use super::rules::{Shape, requests_of, shape, size, units_read, units_written};
-use super::{Meter, Units};
+use super::rules::{Shape, requests_of, shape, size, units_read};
+use super::{Meter, Units, refused};
 use crate::store::item::Item;
 
 /// Feeds a meter.
@@ -107,35 +107,14 @@ impl Count {
         let batch = outcome.and_then(Result::ok).and_then(|output| output.downcast_ref::<BatchWriteItemOutput>());
         let undone = batch.and_then(|answer| answer.unprocessed_items.as_ref());
         let undone: Vec<TableKey> = undone.into_iter().flat_map(|tables| tables.values().flatten().filter_map(key_of_request)).collect();
-        let mut units = 0;
-        for (key, new) in writes.iter().filter(|(key, _)| !undone.contains(key)) {
-            let after = new.clone().unwrap_or_default();
-            let before = match self.meter.before(key) {
-                Some(before) => before.unwrap_or_default(),
-                None => unknown_before(&after),
-            };
-            units += units_written(&before, &after);
-            self.meter.remember(key, new.as_ref());
-        }
-        units
+        writes.iter().filter(|(key, _)| !undone.contains(key)).map(|(key, new)| self.meter.written(key, new.as_ref())).sum()
     }
-}
-
-/// As large as what is written, with the same places in the indexes and other summaries.
-fn unknown_before(after: &Shape) -> Shape {
-    let mut before = after.clone();
-    for entry in before.entries.iter_mut().flatten() {
-        // No expiry of ours is written so.
-        entry.projected.1 = "?".to_owned();
-    }
-    before
 }
 
 /// A refused write is billed by the larger of what was there and what was to be.
 fn refused_units(writes: &[(TableKey, Option<Shape>)], found: Option<&Item>) -> u64 {
-    let without_entries = |size| Shape { size, ..Shape::default() };
-    let there = without_entries(found.map_or(0, size));
-    writes.iter().map(|(_, new)| units_written(&there, &without_entries(new.as_ref().map_or(0, |new| new.size)))).sum()
+    let there = found.map_or(0, size);
+    writes.iter().map(|(_, new)| refused(there, new.as_ref().map_or(0, |new| new.size))).sum()
 }
 
 /// If a condition did not hold: the item that was there.

@@ -9,6 +9,7 @@
 //! entry that is written for a changed summary, and a deletion for one without entries.
 
 mod intercept;
+mod ledger;
 mod price;
 mod rules;
 
@@ -18,6 +19,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use http::{Method, Uri};
 
 pub(crate) use self::intercept::Count;
+pub use self::ledger::Ledger;
 pub use self::price::{PRICES, Price, price};
 pub use self::rules::{Shape, requests_of, shape, units_read, units_written};
 
@@ -124,6 +126,17 @@ impl Meter {
         self.add("S3", operation, units);
     }
 
+    /// A write that took place, `None`: a deletion. Gives its units.
+    fn written(&self, key: &(String, String), new: Option<&Shape>) -> u64 {
+        let after = new.cloned().unwrap_or_default();
+        let before = match self.before(key) {
+            Some(before) => before.unwrap_or_default(),
+            None => unknown_before(&after),
+        };
+        self.remember(key, new);
+        units_written(&before, &after)
+    }
+
     /// What an item was when it was last written, if that is remembered.
     fn before(&self, key: &(String, String)) -> Option<Option<Shape>> {
         self.counts().items.as_ref().map(|items| items.get(key).cloned())
@@ -142,6 +155,22 @@ impl Meter {
         // Counts are sums: each is whole at any time.
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// As large as what is written, with the same places in the indexes and other summaries.
+fn unknown_before(after: &Shape) -> Shape {
+    let mut before = after.clone();
+    for entry in before.entries.iter_mut().flatten() {
+        // No expiry of ours is written so.
+        entry.projected.1 = "?".to_owned();
+    }
+    before
+}
+
+/// A refused write is billed by the larger of what was there and what was to be, bytes.
+fn refused(there: u64, new: u64) -> u64 {
+    let without_entries = |size| Shape { size, ..Shape::default() };
+    units_written(&without_entries(there), &without_entries(new))
 }
 
 #[cfg(test)]

@@ -180,7 +180,7 @@ impl Objects for AwsObjects {
             let bytes = tokio::fs::read(file).await.map_err(|error| file_error("read", file, &error))?;
             self.put(name, bytes).await?;
         } else {
-            let part = if about.len() > LARGE { 20 * PART } else { PART };
+            let part = part_of(about.len());
             let opened = tokio::fs::File::open(file).await.map_err(|error| file_error("read", file, &error))?;
             self.send_parts(name, opened, file, part).await?;
         }
@@ -239,6 +239,16 @@ impl Objects for AwsObjects {
             Err(error) => Err(failed("delete", name, &error)),
         }
     }
+}
+
+/// The size of the parts of a file.
+fn part_of(bytes: u64) -> usize {
+    if bytes > LARGE { 20 * PART } else { PART }
+}
+
+/// In how many parts a file is sent; `None`: whole.
+pub(crate) fn parts_of(bytes: u64) -> Option<u64> {
+    (bytes > PART as u64).then(|| bytes.div_ceil(part_of(bytes) as u64))
 }
 
 /// All bytes of an answer.

@@ -86,7 +86,7 @@ pub(super) fn key_of(key: &Key) -> Item {
 }
 
 /// A document at a version.
-pub(super) fn item_of(key: &Key, document: Document, version: u64) -> Item {
+pub(crate) fn item_of(key: &Key, document: Document, version: u64) -> Item {
     let mut item = key_of(key);
     item.insert("b".to_owned(), AttributeValue::B(Blob::new(document.body)));
     item.insert("v".to_owned(), number(version));

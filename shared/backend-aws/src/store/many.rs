@@ -13,7 +13,7 @@ use super::{AwsStore, new_version};
 use crate::failure::failed;
 
 /// Most writes of a `BatchWriteItem` (DynamoDB's quota; 25 items of ours are below its 16 MB).
-const BATCH: usize = 25;
+pub(crate) const BATCH: usize = 25;
 /// Calls under way at once. A connection each, so not many.
 const AT_ONCE: usize = 16;
 /// How often what DynamoDB left undone is given to it again.

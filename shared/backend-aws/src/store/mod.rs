@@ -20,6 +20,8 @@ use engine::port::{Document, Expect, Index, Key, Listed, PortError, Store, Store
 use ring::rand::{SecureRandom, SystemRandom};
 
 use self::condition::Doubt;
+pub(crate) use self::many::BATCH;
+pub(crate) use self::query::PAGE;
 use crate::failure::failed;
 
 /// The documents of a table. Clones share the connections.

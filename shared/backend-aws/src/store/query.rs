@@ -13,7 +13,7 @@ use crate::failure::failed;
 /// Pages of one list, a megabyte each; beyond that somebody asks for what no function can hold.
 const PAGES: usize = 2000;
 /// Items of a page. DynamoDB ends a page at 1 MB in any case.
-const PAGE: usize = 1000;
+pub(crate) const PAGE: usize = 1000;
 /// Items of a page after the first, at least.
 const LATER_PAGE: usize = 100;
 

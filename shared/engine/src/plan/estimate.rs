@@ -1,4 +1,8 @@
-//! How long a plan takes at its destination's limits.
+//! How long a plan takes at its destination's limits, and what it costs on a stack.
+
+mod stack;
+
+pub use stack::{Load, OnStack, PRICES, Prices, SPREAD_SECONDS, on_stack};
 
 use crate::model::limit::{LimitMode, RateLimit};
 
