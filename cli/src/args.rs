@@ -249,6 +249,12 @@ pub enum TokenCommand {
         /// Whose documents it opens [default: the project file's organization].
         #[arg(long, value_name = "ID")]
         organization: Option<String>,
+        /// Have this server or stack make it; it is of the organization, and allows at most what, the asking token does.
+        #[arg(long, value_name = "URL", conflicts_with = "organization")]
+        url: Option<url::Url>,
+        /// A file with the asking token [default: PENSTOCK_TOKEN, else `token` in the data directory].
+        #[arg(long, value_name = "FILE", requires = "url")]
+        token_file: Option<PathBuf>,
     },
     /// List tokens, all but their texts.
     List {

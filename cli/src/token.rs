@@ -4,6 +4,7 @@
 use crate::args::{Global, TokenCommand};
 use crate::failure::Failure;
 use crate::project;
+use crate::remote;
 use backend_embedded::{DataDir, EmbeddedStore};
 use engine::model::name::Name;
 use engine::model::project::Problem;
@@ -12,7 +13,7 @@ use engine::token::{self, Scope, Token, Wanted};
 use process::SystemClock;
 use ring::rand::{SecureRandom, SystemRandom};
 use serde_json::{Value, json};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// 32 bytes that nobody can guess.
 pub fn random() -> Result<[u8; 32], Failure> {
@@ -29,6 +30,9 @@ pub fn data_dir(global: &Global) -> PathBuf {
 
 /// `penstock token create | list | revoke`
 pub async fn token(global: &Global, command: &TokenCommand) -> Result<u8, Failure> {
+    if let TokenCommand::Create { name, scopes, expires, url: Some(url), token_file, .. } = command {
+        return create_at(global, url, token_file.as_deref(), name, scopes, expires.as_deref()).await;
+    }
     let (TokenCommand::Create { organization, .. } | TokenCommand::List { organization } | TokenCommand::Revoke { organization, .. }) =
         command;
     let organization = chosen(global, organization.as_deref())?;
@@ -73,6 +77,31 @@ async fn create(global: &Global, store: &EmbeddedStore, wanted: Wanted<'_>, now:
     if !global.quiet {
         let Token { id, organization, .. } = &fresh.token;
         eprintln!("{id} for {organization}: {}. It is not shown again.", allows(&fresh.token));
+    }
+    Ok(0)
+}
+
+/// A server makes the token.
+async fn create_at(
+    global: &Global,
+    url: &url::Url,
+    token_file: Option<&Path>,
+    name: &str,
+    scopes: &str,
+    expires: Option<&str>,
+) -> Result<u8, Failure> {
+    let asking = remote::token(global, token_file)?;
+    let scopes = Scope::parse_list(scopes).map_err(|e| Failure::usage(format!("--scopes: {e}")))?;
+    let mut wanted = json!({"name": name, "scopes": scopes});
+    if let Some(text) = expires {
+        let now = SystemClock::new().now().wall;
+        let days = end(text, now)?.saturating_sub(now).div_ceil(24 * 3600 * 1_000_000);
+        wanted["expires_in_days"] = json!(days);
+    }
+    let made = remote::post(url, "/v1/tokens", &asking, "application/json", wanted.to_string().into_bytes()).await?;
+    match global.json {
+        true => say!("{made}"),
+        false => say!("{}", made["text"].as_str().unwrap_or_default()),
     }
     Ok(0)
 }

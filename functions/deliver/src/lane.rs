@@ -36,7 +36,7 @@ pub struct Told {
 /// The store failed, or the definitions cannot be read.
 pub async fn work_off(stack: &Stack, lane: &LaneName, sockets: u32, deadline: u64, tell: UnboundedSender<Told>) -> Result<(), String> {
     let (store, clock) = (&stack.store, &stack.clock);
-    let watch = Lines { tell };
+    let watch = Lines { tell, all: stack.tells_attempts() };
     let mut again = false;
     loop {
         let wall = clock.now().wall;
@@ -96,14 +96,18 @@ fn longest_request(now: u64, deadline: u64) -> f64 {
     (deadline.saturating_sub(now) as f64 / 2e6).min(300.0)
 }
 
-/// A line for each failure; what went well is in the segments.
+/// A line for each failure, and where that is asked for for each attempt; what went well is in the segments.
 struct Lines {
     tell: UnboundedSender<Told>,
+    all: bool,
 }
 
 impl Watch for Lines {
     fn attempted(&self, attempted: &Attempted<'_>) {
-        let Some(error) = attempted.error else { return };
+        if attempted.error.is_none() && !self.all {
+            return;
+        }
+        let error = attempted.error.unwrap_or_default();
         let number = attempted.number.to_string();
         let status = attempted.status.map(|status| status.to_string()).unwrap_or_default();
         let fields = [
@@ -115,7 +119,7 @@ impl Watch for Lines {
             ("last", if attempted.last { "true" } else { "false" }),
             ("error", error),
         ];
-        stack::note("an attempt failed", &fields);
+        stack::note(if error.is_empty() { "an attempt succeeded" } else { "an attempt failed" }, &fields);
     }
 
     fn waits(&self, _: &LaneName, _: Option<Waiting>) {}

@@ -41,6 +41,7 @@ pub struct Stack {
     bucket: String,
     definitions: Definitions,
     ranges: Vec<(IpNet, Option<u16>)>,
+    tells_attempts: bool,
 }
 
 impl Stack {
@@ -64,6 +65,7 @@ impl Stack {
             scratch,
             definitions: Definitions::default(),
             ranges: named.ranges,
+            tells_attempts: named.tells_attempts,
             aws,
             bucket,
         })
@@ -124,6 +126,11 @@ impl Stack {
     pub fn transport_elsewhere(&self) -> Result<HttpTransport, String> {
         let policy = AddressPolicy { allow_private: false, ranges: self.ranges.clone(), allow_http: false };
         HttpTransport::new(TransportOptions { policy, ..TransportOptions::default() })
+    }
+
+    /// Whether each attempt is to have its line (`PENSTOCK_LOG`), not failures alone.
+    pub fn tells_attempts(&self) -> bool {
+        self.tells_attempts
     }
 
     /// Asks whoever plans. What is lost on the way is found within a minute.

@@ -20,6 +20,8 @@ pub struct Named {
     pub scratch: PathBuf,
     /// Private addresses that requests may go to.
     pub ranges: Vec<(IpNet, Option<u16>)>,
+    /// Whether each attempt is to have its line.
+    pub tells_attempts: bool,
 }
 
 impl Named {
@@ -52,6 +54,7 @@ impl Named {
             plan_queue: need("PENSTOCK_PLAN_QUEUE")?,
             deliver_queue: need("PENSTOCK_DELIVER_QUEUE")?,
             scratch,
+            tells_attempts: value("PENSTOCK_LOG").as_deref() == Some("attempts"),
             ranges: ranges.map_err(|e| format!("PENSTOCK_ALLOW_RANGES: {e}"))?,
         })
     }
