@@ -101,7 +101,7 @@ impl AwsStore {
             match call.send().await {
                 Ok(answer) => {
                     let undone = answer.unprocessed_items.unwrap_or_default();
-                    left = undone.into_iter().flat_map(|(_, requests)| requests).collect();
+                    left = undone.into_values().flatten().collect();
                 }
                 Err(error) => return Err((left, failed(&self.call("BatchWriteItem"), &error).to_string())),
             }
