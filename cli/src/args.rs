@@ -117,6 +117,8 @@ pub enum Command {
     },
     /// Serve the API, schedules and delivery on this machine, until told to stop.
     Serve(ServeArgs),
+    /// Hand in events: send what rules owe for them, or give them to a server.
+    Event(EventArgs),
     /// Push the project file to a running server: shows what would change, then changes it.
     Apply(ApplyArgs),
     /// Make, list and revoke API tokens; works beside a running server.
@@ -157,6 +159,19 @@ pub struct ApplyArgs {
     pub token_file: Option<PathBuf>,
 }
 
+/// What `event` takes.
+#[derive(Clone, Debug, Args)]
+pub struct EventArgs {
+    /// A file of events: a JSON object, or one a line; `-` for standard input.
+    pub file: PathBuf,
+    /// Give them to this server instead of sending what is owed for them here.
+    #[arg(long, value_name = "URL")]
+    pub url: Option<url::Url>,
+    /// A file with the server's token [default: PENSTOCK_TOKEN, else `token` in the data directory].
+    #[arg(long, value_name = "FILE", requires = "url")]
+    pub token_file: Option<PathBuf>,
+}
+
 /// What `run` takes.
 #[derive(Clone, Debug, Args)]
 pub struct RunArgs {
@@ -191,6 +206,12 @@ pub struct LookArgs {
     /// To this destination.
     #[arg(long)]
     pub destination: Option<String>,
+    /// Owed by this rule.
+    #[arg(long)]
+    pub rule: Option<String>,
+    /// Owed for the event of this id.
+    #[arg(long, value_name = "ID")]
+    pub event: Option<String>,
     /// Some attempt had this outcome class, as in server_error.
     #[arg(long)]
     pub class: Option<String>,

@@ -220,6 +220,8 @@ pub fn filter(site: &Site, args: &LookArgs) -> Result<Filter, Failure> {
         run: args.run.clone(),
         export: args.export.as_deref().map(|name| site.export(name).map(|export| export.id.clone())).transpose()?,
         destination: args.destination.as_deref().map(|name| site.destination(name).map(|d| d.id.clone())).transpose()?,
+        rule: args.rule.as_deref().map(|name| Name::new(name).map_err(Failure::usage)).transpose()?,
+        event: args.event.clone(),
         class: parse_class(args)?,
         status,
         since_ms: args.since.as_deref().map(|text| parse_time(site, text)).transpose()?,
@@ -259,7 +261,11 @@ fn show(global: &Global, delivery: &Delivery) {
         return;
     }
     say!("{}  {}", bold(&delivery.id), delivery.status.as_str());
-    say!("  run         {} of export {} to {}", delivery.run, delivery.export, delivery.destination);
+    match (&delivery.run, &delivery.export, &delivery.event, &delivery.rule) {
+        (Some(run), Some(export), ..) => say!("  run         {run} of export {export} to {}", delivery.destination),
+        (_, _, Some(event), Some(rule)) => say!("  event       {event}, by rule {rule}, to {}", delivery.destination),
+        _ => say!("  to          {}", delivery.destination),
+    }
     let keys = delivery.row_keys.iter().take(10).cloned().collect::<Vec<_>>().join(", ");
     let more = if delivery.row_keys.len() > 10 { ", …" } else { "" };
     say!("  rows        {} ({}): {keys}{more}", count(delivery.rows), delivery.action.as_str());

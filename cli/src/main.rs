@@ -5,6 +5,7 @@ mod out;
 
 mod apply;
 mod args;
+mod event;
 mod failure;
 mod interrupt;
 mod key;
@@ -15,6 +16,7 @@ mod progress;
 mod project;
 mod receive;
 mod redeliver;
+mod remote;
 mod run;
 mod sample;
 mod serve;
@@ -87,6 +89,7 @@ async fn dispatch(global: &Global, command: &Command) -> Result<u8, Failure> {
         Command::Deliveries(args) => look::deliveries(global, args).await,
         Command::Attempts(args) => look::attempts(global, args).await,
         Command::Redeliver { look, yes } => redeliver::redeliver(global, look, *yes).await,
+        Command::Event(args) => event::event(global, args).await,
         Command::Token(command) => token::token(global, command).await,
         Command::Init { .. } | Command::Validate | Command::Key(_) | Command::Receive(_) => {
             unreachable!("these do not wait, and were done before")

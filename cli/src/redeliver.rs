@@ -1,6 +1,7 @@
 //! `penstock redeliver`: deliveries of a run that has ended, once more, under the same keys. Says how many first.
 
 use crate::args::{Global, LookArgs};
+use crate::event;
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
 use crate::look;
@@ -8,7 +9,9 @@ use crate::progress::Progress;
 use crate::run::{Runner, exit_status};
 use crate::site::{self, Site};
 use crate::summary::{self, quantity};
-use engine::deliver::order::parse_delivery_id;
+use engine::deliver::order::{delivery_id, parse_delivery_id};
+use engine::event::again as errand_again;
+use engine::event::errand::is_errand;
 use engine::lookback::PageOf;
 use engine::plan::layout;
 use engine::port::{Clock, Objects};
@@ -22,8 +25,13 @@ const PAGE: usize = 500;
 /// Sends deliveries again: one by its id, or those that the filters let through and that did not succeed.
 pub async fn redeliver(global: &Global, args: &LookArgs, yes: bool) -> Result<u8, Failure> {
     let site = Site::open(global)?;
-    let filtered =
-        args.run.is_some() || args.export.is_some() || args.destination.is_some() || args.class.is_some() || args.status.is_some();
+    let filtered = args.rule.is_some()
+        || args.event.is_some()
+        || args.run.is_some()
+        || args.export.is_some()
+        || args.destination.is_some()
+        || args.class.is_some()
+        || args.status.is_some();
     let mut wanted: BTreeMap<String, Vec<(u32, u32)>> = BTreeMap::new();
     let mut count = 0;
     match &args.id {
@@ -65,6 +73,10 @@ pub async fn redeliver(global: &Global, args: &LookArgs, yes: bool) -> Result<u8
     let paused = look::paused(&site).await?;
     let look = look::lookback(&site, &paused);
     let mut runs = Vec::new();
+    let (errands, wanted): (Vec<_>, Vec<_>) = wanted.into_iter().partition(|(id, _)| is_errand(id));
+    for (id, _) in &errands {
+        put_errand_back(&site, id).await?;
+    }
     for (id, places) in wanted {
         let run = look.run(&id).await?.ok_or_else(|| Failure::usage(format!("there is no run `{id}`")))?;
         let path = site.objects.local(&run.object).await?;
@@ -90,13 +102,36 @@ pub async fn redeliver(global: &Global, args: &LookArgs, yes: bool) -> Result<u8
     }
     let progress = Progress::new(!global.quiet && !global.json);
     let interrupt = Interrupt::listen().map_err(Failure::new)?;
+    let mut status = 0;
+    if !errands.is_empty() {
+        let delivered = event::deliver(global, &site, &progress, &interrupt, errands.len() as u64).await?;
+        status = delivered.status();
+        match global.json {
+            true => say!("{}", json!({"deliveries": delivered.to_json()})),
+            false => say!("{}", delivered.sentence()),
+        }
+    }
+    if runs.is_empty() {
+        return Ok(status);
+    }
     let runner = Runner { global, site: &site, progress: &progress, interrupt: &interrupt };
     let ended = runner.deliver(runs).await?;
     progress.done();
-    let mut status = 0;
     for run in &ended.runs {
         summary::print(global, &site, run, None, look::first_error(&site, run).await?.as_deref());
         status = status.max(exit_status(run));
     }
     Ok(status)
+}
+
+async fn put_errand_back(site: &Site, id: &str) -> Result<(), Failure> {
+    let delivery = delivery_id(id, 0, 0);
+    match errand_again::again(&site.store, site.organization(), id, site.clock.now().wall).await? {
+        Ok(Some(_)) => Ok(()),
+        Ok(None) => Err(Failure::usage(format!("there is no delivery `{delivery}`"))),
+        Err(errand_again::Refused::Newer(event)) => Err(Failure::new(format!(
+            "{delivery} cannot be sent again since event `{event}` of the same key came after it and was delivered"
+        ))),
+        Err(errand_again::Refused::Unfinished) => Err(Failure::new(format!("{delivery} has not ended: `penstock event` goes on with it"))),
+    }
 }

@@ -3,8 +3,10 @@
 //! One thread, no clock, no chance, no waiting: a call is done when its future is first polled. It must pass the whole contract,
 //! and must not be kinder than it: what any backend refuses is refused here too.
 
+mod queue;
 mod secrets;
 
+pub use queue::MemoryQueue;
 pub use secrets::MemorySecrets;
 
 use std::cell::RefCell;

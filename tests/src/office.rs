@@ -3,13 +3,16 @@
 
 use crate::memory::{MemoryObjects, MemorySecrets, MemoryStore};
 use api::{Office, Probed};
+use engine::catalog::Catalog;
 use engine::deliver::attach::Attachments;
 use engine::keys::LaneName;
 use engine::model::destination::Destination;
 use engine::model::name::Name;
+use engine::model::project::Project;
 use engine::port::{Exchange, Now, Outgoing, PortError, Response};
 use engine::shape::Rendered;
 use std::cell::{Cell, RefCell};
+use std::sync::Arc;
 
 /// An office on memory.
 #[derive(Debug)]
@@ -110,6 +113,16 @@ impl Office for MemoryOffice {
         self.woken.set(self.woken.get() + 1);
     }
 
+    async fn project(&self, organization: &Name) -> Result<Arc<Project>, PortError> {
+        let catalog = Catalog { store: &self.store, secrets: &self.secrets, organization, now: self.wall.get() };
+        let wrong = |problems| PortError::Failed(format!("{problems:?}"));
+        catalog.project().await?.map(Arc::new).map_err(wrong)
+    }
+
+    fn look(&self, _lane: &LaneName) {
+        self.woken.set(self.woken.get() + 1);
+    }
+
     async fn halt(&self, _organization: &Name, run: &str) -> Result<(), PortError> {
         self.halted.borrow_mut().push(run.to_string());
         Ok(())
@@ -129,6 +142,12 @@ impl Office for MemoryOffice {
             }
             Err(refused) => Ok(Probed::Done(refused, 0)),
         }
+    }
+
+    async fn pull(&self, outgoing: Outgoing) -> Result<Probed, PortError> {
+        let Some(answer) = self.answer.borrow().clone() else { return Ok(Probed::Busy) };
+        self.sent.borrow_mut().push(outgoing);
+        Ok(Probed::Done(Exchange::Response(answer), 1500))
     }
 
     fn metrics(&self) -> String {

@@ -108,6 +108,12 @@ impl House {
         HttpTransport::new(TransportOptions { policy, ..TransportOptions::default() })
     }
 
+    /// What sends a request that goes to no destination.
+    pub fn transport_elsewhere(&self) -> Result<HttpTransport, String> {
+        let policy = AddressPolicy { allow_private: self.allow_private, ranges: self.ranges.clone(), allow_http: false };
+        HttpTransport::new(TransportOptions { policy, ..TransportOptions::default() })
+    }
+
     /// Watches the work on a lane.
     pub fn watch(&self, lane: &LaneName) -> LaneWatch {
         LaneWatch::new(self, lane)

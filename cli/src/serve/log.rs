@@ -81,7 +81,7 @@ impl Log {
         }
         let Value::Object(fields) = json!({
             "organization": attempted.lane.organization, "destination": attempted.lane.destination, "export": attempted.export,
-            "run": attempted.run, "delivery": attempted.delivery, "attempt": attempted.number, "class": attempted.class,
+            "rule": attempted.rule, "run": attempted.run, "delivery": attempted.delivery, "attempt": attempted.number, "class": attempted.class,
             "status_code": attempted.status, "started_at": engine::time::rfc3339(attempted.started_ms * 1000),
             "duration_ms": attempted.duration_ms, "rows": attempted.rows, "last": attempted.last, "error": attempted.error,
         }) else {

@@ -6,7 +6,8 @@ use backend_embedded::{EmbeddedObjects, EmbeddedSecrets, EmbeddedStore};
 use engine::keys::LaneName;
 use engine::model::destination::Destination;
 use engine::model::name::Name;
-use engine::port::{Clock, Now, PortError};
+use engine::model::project::Project;
+use engine::port::{Clock, Now, Outgoing, PortError, Transport};
 use engine::run::document;
 use engine::schedule;
 use engine::shape::Rendered;
@@ -18,17 +19,22 @@ use std::time::Duration;
 /// A test waits so long for its turn and its answer.
 const PROBE_WAIT: Duration = Duration::from_secs(25);
 
+/// So many requests that go to no destination are on their way at once.
+const MOST_PULLS: usize = 8;
+
 /// What the API asks of this process.
 pub struct ServeOffice {
     house: Arc<House>,
     wake: Arc<tokio::sync::Notify>,
     random: SystemRandom,
+    /// Requests that go to no destination, so many at once.
+    pulls: tokio::sync::Semaphore,
 }
 
 impl ServeOffice {
     /// Of a house.
     pub fn new(house: Arc<House>, wake: Arc<tokio::sync::Notify>) -> ServeOffice {
-        ServeOffice { house, wake, random: SystemRandom::new() }
+        ServeOffice { house, wake, random: SystemRandom::new(), pulls: tokio::sync::Semaphore::new(MOST_PULLS) }
     }
 }
 
@@ -63,6 +69,14 @@ impl Office for ServeOffice {
         chance::fresh_name(kind, self.house.clock.now().wall)
     }
 
+    async fn project(&self, organization: &Name) -> Result<Arc<Project>, PortError> {
+        self.house.project(organization).await.map_err(PortError::Failed)
+    }
+
+    fn look(&self, lane: &LaneName) {
+        self.house.lanes.look(lane);
+    }
+
     fn wake(&self) {
         self.wake.notify_one();
     }
@@ -93,6 +107,14 @@ impl Office for ServeOffice {
             Ok(Some((exchange, duration))) => Probed::Done(exchange, duration),
             Ok(None) | Err(_) => Probed::Busy,
         })
+    }
+
+    async fn pull(&self, outgoing: Outgoing) -> Result<Probed, PortError> {
+        let Ok(_turn) = self.pulls.try_acquire() else { return Ok(Probed::Busy) };
+        let transport = self.house.transport_elsewhere().map_err(PortError::Failed)?;
+        let begun = self.house.clock.now();
+        let exchange = transport.send(outgoing).await;
+        Ok(Probed::Done(exchange, self.house.clock.now().mono.saturating_sub(begun.mono)))
     }
 
     fn failed(&self, request: &str, message: &str) {

@@ -64,6 +64,7 @@ impl Traces {
             KeyValue::new("penstock.class", attempted.class.as_str()),
             KeyValue::new("penstock.rows", attempted.rows as i64),
         ];
+        attributes.extend(attempted.rule.map(|rule| KeyValue::new("penstock.rule", rule.to_string())));
         attributes.extend(attempted.status.map(|status| KeyValue::new("http.response.status_code", i64::from(status))));
         let error = (attempted.class != Class::Success).then(|| attempted.error.unwrap_or_default().to_string());
         let end = start + Duration::from_millis(attempted.duration_ms);

@@ -20,13 +20,17 @@ const LONGEST_ANSWER: usize = 4_300_000;
 
 /// Answers a request that came through API Gateway, or a command of whoever may invoke the function.
 pub async fn handle(office: &Rc<StackOffice>, router: &Router, event: Value) -> Result<Value, Error> {
+    office.stack.objects.release();
     if let Some(command) = event.get("penstock") {
         return first::command(office, command).await;
     }
     let request = request(serde_json::from_value(event)?)?;
     let response = router.clone().oneshot(request).await?;
     let answer = answer(response).await?;
-    // The function stands still once it has answered, so whoever plans is asked before.
+    // The function stands still once it has answered, so others are asked before.
+    for lane in office.take_lanes() {
+        office.stack.ticket(&lane, 0).await;
+    }
     if office.take_woken() {
         office.stack.ask(&[Errand::Look]).await;
     }

@@ -11,14 +11,17 @@ use engine::keys::LaneName;
 use engine::lane::lease::Predecessor;
 use engine::model::destination::Destination;
 use engine::model::name::Name;
-use engine::port::{Clock, Now, PortError};
+use engine::model::project::Project;
+use engine::port::{Clock, Now, Outgoing, PortError, Transport};
 use engine::run::document;
 use engine::schedule;
 use engine::shape::Rendered;
 use process::chance;
 use ring::rand::{SecureRandom, SystemRandom};
 use stack::Stack;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// API Gateway waits 30 s; a test waits so long for its turn and its answer.
@@ -34,17 +37,23 @@ pub struct StackOffice {
     pub stack: Stack,
     random: SystemRandom,
     woken: Cell<bool>,
+    lanes: RefCell<BTreeSet<LaneName>>,
 }
 
 impl StackOffice {
     /// Of a stack.
     pub fn new(stack: Stack) -> StackOffice {
-        StackOffice { stack, random: SystemRandom::new(), woken: Cell::new(false) }
+        StackOffice { stack, random: SystemRandom::new(), woken: Cell::new(false), lanes: RefCell::default() }
     }
 
     /// Whether work was added since this was asked last.
     pub fn take_woken(&self) -> bool {
         self.woken.take()
+    }
+
+    /// The lanes that got work since this was asked last.
+    pub fn take_lanes(&self) -> BTreeSet<LaneName> {
+        self.lanes.take()
     }
 
     /// What holds for a lane has changed: resolves when nobody goes by what held before.
@@ -88,6 +97,14 @@ impl Office for StackOffice {
 
     fn fresh_name(&self, kind: &str) -> String {
         chance::fresh_name(kind, self.stack.clock.now().wall)
+    }
+
+    async fn project(&self, organization: &Name) -> Result<Arc<Project>, PortError> {
+        self.stack.project(organization).await.map_err(PortError::Failed)
+    }
+
+    fn look(&self, lane: &LaneName) {
+        self.lanes.borrow_mut().insert(lane.clone());
     }
 
     fn wake(&self) {
@@ -135,6 +152,13 @@ impl Office for StackOffice {
         });
         // Who waited in vain leaves permits that count as used, as after a crash.
         sent.await.unwrap_or(Ok(Probed::Busy))
+    }
+
+    async fn pull(&self, outgoing: Outgoing) -> Result<Probed, PortError> {
+        let transport = self.stack.transport_elsewhere().map_err(PortError::Failed)?;
+        let begun = self.stack.clock.now();
+        let exchange = transport.send(outgoing).await;
+        Ok(Probed::Done(exchange, self.stack.clock.now().mono.saturating_sub(begun.mono)))
     }
 
     fn metrics(&self) -> String {

@@ -15,6 +15,7 @@ const SOCKETS: u32 = 800;
 
 /// Works off the lanes that a batch names. Only what cannot be read, or whose lane could not be worked on at all, is to come again.
 pub async fn handle(stack: &Stack, event: LambdaEvent<SqsEvent>) -> Result<SqsBatchResponse, Error> {
+    stack.objects.release();
     let mut failures = Vec::new();
     let mut lanes: BTreeMap<LaneName, Vec<String>> = BTreeMap::new();
     for record in event.payload.records {

@@ -56,6 +56,7 @@ pub async fn work_off(stack: &Stack, lane: &LaneName, sockets: u32, deadline: u6
         for limit in destination.rate_limits.iter_mut().filter(|limit| limit.window_seconds >= 60) {
             limit.spread_seconds.get_or_insert(SPREAD_SECONDS);
         }
+        destination.timeout_seconds = destination.timeout_seconds.min(longest_request(clock.now().mono, deadline));
         let last = deadline.saturating_sub(Attachments::of(&destination).timeout() + MARGIN);
         if clock.now().mono >= last {
             stack.ticket(lane, 0).await;
@@ -88,6 +89,11 @@ pub async fn work_off(stack: &Stack, lane: &LaneName, sockets: u32, deadline: u6
             End::Held { .. } | End::Lost | End::Empty | End::Paused | End::Dead => return Ok(()),
         }
     }
+}
+
+/// No request of a stack may take longer; where a function lives shorter, no more than half of what is left.
+fn longest_request(now: u64, deadline: u64) -> f64 {
+    (deadline.saturating_sub(now) as f64 / 2e6).min(300.0)
 }
 
 /// A line for each failure; what went well is in the segments.

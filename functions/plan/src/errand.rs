@@ -26,7 +26,7 @@ const HOLDS_AGAIN: Duration = Duration::from_secs(10);
 /// The store or the objects failed.
 pub async fn run(stack: &Arc<Stack>, errand: &Errand) -> Result<(), String> {
     let (organization, id) = match errand {
-        Errand::Look => return look::look(stack).await,
+        Errand::Look => return look::asked(stack).await,
         Errand::Plan { organization, run, .. } | Errand::Finish { organization, run, .. } => (organization, run),
     };
     let name = chance::fresh_name("fn", stack.clock.now().wall);

@@ -11,8 +11,9 @@ use std::sync::Arc;
 
 /// Handles a message of the queue, or the minute's event.
 pub async fn handle(stack: &Arc<Stack>, event: LambdaEvent<Value>) -> Result<Value, Error> {
+    stack.objects.release();
     if event.payload.get("Records").is_none() {
-        look::look(stack).await?;
+        look::minute(stack).await?;
         return Ok(json!({}));
     }
     let event: SqsEvent = serde_json::from_value(event.payload)?;

@@ -1,6 +1,7 @@
 //! The look around: schedules that are due, runs that are under way, lanes whose bells are due, and what is too old. Everything it finds
 //! stands in the store, so a message that was lost delays work by a minute and loses nothing.
 
+use crate::errand;
 use engine::deliver::ear;
 use engine::lane::bell;
 use engine::model::source::Source;
@@ -12,29 +13,55 @@ use engine::schedule::{self, Fired};
 use engine::ticket::{Errand, Ticket};
 use process::chance;
 use stack::Stack;
+use std::sync::Arc;
 
 /// Firings and bells taken at once from each part of the index.
 const MOST_DUE: usize = 200;
 /// What is too old is deleted in every so many minutes' look.
 const RETENTION_MINUTES: u64 = 10;
+/// So many errands the minute's look does itself.
+const HANDS: usize = 2;
 /// Documents and objects deleted at once, and pieces of an organization in one look.
 const PIECE: u64 = 500;
 const MOST_PIECES: usize = 20;
 
-/// Looks around once.
+/// The minute's look: what it finds to do it does itself, as far as it has hands, so that work comes to its end whatever becomes of
+/// messages.
 ///
 /// # Errors
 /// The store failed; the next minute looks again.
-pub async fn look(stack: &Stack) -> Result<(), String> {
+pub async fn minute(stack: &Arc<Stack>) -> Result<(), String> {
+    let mut errands = look(stack).await?;
+    let others = errands.split_off(errands.len().min(HANDS));
+    stack.ask(&others).await;
     let wall = stack.clock.now().wall;
-    let mut errands = fire(stack, wall).await?;
-    errands.extend(under_way(stack, wall).await.map_err(text)?);
-    stack.ask(&errands).await;
-    ring(stack, wall).await.map_err(text)?;
     if (wall / 60_000_000).is_multiple_of(RETENTION_MINUTES) {
         forget_old(stack).await?;
     }
+    for errand in errands {
+        errand::run(stack, &errand).await?;
+    }
     Ok(())
+}
+
+/// A look that was asked for: what it finds to do it hands on.
+///
+/// # Errors
+/// The store failed; the next minute looks again.
+pub async fn asked(stack: &Stack) -> Result<(), String> {
+    let errands = look(stack).await?;
+    stack.ask(&errands).await;
+    Ok(())
+}
+
+/// Looks around once, and gives what there is to plan and to finish.
+async fn look(stack: &Stack) -> Result<Vec<Errand>, String> {
+    let wall = stack.clock.now().wall;
+    let mut errands = fire(stack, wall).await?;
+    let fired = errands.clone();
+    errands.extend(under_way(stack, wall).await.map_err(text)?.into_iter().filter(|errand| !fired.contains(errand)));
+    ring(stack, wall).await.map_err(text)?;
+    Ok(errands)
 }
 
 fn text(error: PortError) -> String {

@@ -2,7 +2,7 @@
 
 use crate::answer::Answer;
 use crate::call::Call;
-use crate::definition::{Credential, Destination, Export, Model, Organization};
+use crate::definition::{Credential, Destination, EventType, Export, Model, Organization, Request, Rule};
 use crate::definitions::{catalog, refused};
 use crate::office::Office;
 use crate::operation::{Body, Chapter, Content, Good, Operation, Verb, of};
@@ -35,12 +35,21 @@ pub(crate) struct Project {
     /// By name.
     #[schema(value_type = Option<BTreeMap<String, Export>>)]
     exports: Option<BTreeMap<String, Export>>,
+    /// By name.
+    #[schema(value_type = Option<BTreeMap<String, Request>>)]
+    requests: Option<BTreeMap<String, Request>>,
+    /// By type.
+    #[schema(value_type = Option<BTreeMap<String, EventType>>)]
+    event_types: Option<BTreeMap<String, EventType>>,
+    /// By name.
+    #[schema(value_type = Option<BTreeMap<String, Rule>>)]
+    rules: Option<BTreeMap<String, Rule>>,
 }
 
 /// What becomes of one definition.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct AppliedDefinition {
-    /// `organization`, `credential`, `destination`, `model` or `export`.
+    /// `organization`, `credential`, `destination`, `model`, `export`, `request`, `event_type` or `rule`.
     kind: &'static str,
     /// Its name.
     id: String,

@@ -61,6 +61,7 @@ fn shortened(text: &str) -> String {
 fn check(value: Value, text: &str) -> Result<(), String> {
     match value {
         Value::Name => Name::new(text).map(drop),
+        Value::EventType => Name::dotted(text).map(drop),
         Value::Text(_) if text.is_empty() => Err("is empty; leave it away, or write something".to_string()),
         Value::Id(prefix) => {
             let rest = text.strip_prefix(prefix).unwrap_or_default();
@@ -144,6 +145,7 @@ pub(crate) fn content_type(content: Content, headers: &HeaderMap) -> Result<(), 
     let taken: &[&str] = match content {
         Content::Json(_) => &["application/json"],
         Content::Lines(_) => &["application/x-ndjson", "application/ndjson", "application/jsonl"],
+        Content::OneOrLines(_) => &["application/json", "application/x-ndjson", "application/ndjson", "application/jsonl"],
         Content::Bytes => &["application/octet-stream", "application/x-ndjson"],
         Content::Text(kind) => &[kind],
     };

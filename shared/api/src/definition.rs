@@ -23,6 +23,8 @@ const NESTED: &[(&str, &str, &str)] = &[
     ("models.<name>", "source", "Source"),
     ("exports.<name>", "schedule", "Schedule"),
     ("exports.<name>", "guard", "Guard"),
+    ("rules.<name>.steps[]", "fetch", "Fetch"),
+    ("rules.<name>.steps[]", "deliver", "Deliver"),
 ];
 
 /// What the schemas are called, and the place of their sections.
@@ -42,6 +44,13 @@ pub(crate) const NAMES: &[(&str, &str)] = &[
     ("Field", "exports.<name>.fields[]"),
     ("Schedule", "exports.<name>.schedule"),
     ("Guard", "exports.<name>.guard"),
+    ("RequestDefinition", "requests.<name>"),
+    ("Rule", "rules.<name>"),
+    ("Step", "rules.<name>.steps[]"),
+    ("Fetch", "rules.<name>.steps[].fetch"),
+    ("Deliver", "rules.<name>.steps[].deliver"),
+    ("EventType", "event_types.<name>"),
+    ("Attribute", "event_types.<name>.attributes[]"),
 ];
 
 macro_rules! definitions {
@@ -74,6 +83,9 @@ definitions! {
     Destination => "Destination" needs ["RateLimit", "Retry", "Actions", "Action", "Batch", "Body"],
     Model => "Model" needs ["Source"],
     Export => "Export" needs ["Actions", "Action", "Batch", "Body", "Field", "Schedule", "Guard"],
+    Request => "RequestDefinition" needs ["Body"],
+    Rule => "Rule" needs ["Step", "Fetch", "Deliver"],
+    EventType => "EventType" needs ["Attribute"],
 }
 
 fn named(name: &str) -> RefOr<Schema> {
@@ -212,8 +224,11 @@ fn value(section: &Section, key: &Key) -> RefOr<Schema> {
         ("destinations.<name>.actions", "update") => {
             return any([reference("Action"), plain(text().enum_values(Some(["same_as_add"])))]);
         }
-        ("destinations.<name>.actions.<action>", "body") => return any([plain(text()), reference("Body")]),
+        ("destinations.<name>.actions.<action>" | "requests.<name>", "body") => return any([plain(text()), reference("Body")]),
         ("exports.<name>", "fields") => return list(reference("Field")),
+        ("rules.<name>", "steps") => return list(reference("Step")),
+        ("event_types.<name>", "attributes") => return list(reference("Attribute")),
+        ("event_types.<name>.attributes[]", "type") => {}
         // In sections that its value chooses, a type is the one word of its example.
         (_, "type") => return plain(text().enum_values(Some([key.example]))),
         _ => {}
@@ -258,6 +273,7 @@ fn of_kind(key: &Key) -> RefOr<Schema> {
         }
         "object of values" => plain(ObjectBuilder::new().schema_type(Type::Object)),
         "http or https URL" => plain(text().format(Some(utoipa::openapi::SchemaFormat::Custom("uri".to_string())))),
+        "list of values" => list(RefOr::T(ObjectBuilder::new().schema_type(SchemaType::AnyValue).build().into())),
         "header name or null" => plain(text()),
         kind if TEXTS.contains(&kind) => plain(text().min_length(Some(1))),
         kind => panic!("`{}` has a value of kind `{kind}`, which shared/api/src/definition.rs does not know: add it there", key.name),
@@ -276,6 +292,8 @@ const TEXTS: &[&str] = &[
     "cron expression",
     "IANA time zone",
     "name",
+    "event type",
+    "output key",
     "postgres:// URL or key=value pairs",
     "SQL",
 ];

@@ -1,4 +1,4 @@
-//! Credentials, destinations, models and exports: the same four operations on each. What may be put stands in the engine's catalog.
+//! Definitions of every kind: the same four operations on each. What may be put stands in the engine's catalog.
 
 use crate::answer::Answer;
 use crate::call::{Call, Preconditions};
@@ -52,6 +52,9 @@ stored! {
     StoredDestination, Destination;
     StoredModel, Model;
     StoredExport, Export;
+    StoredRequest, Request;
+    StoredEventType, EventType;
+    StoredRule, Rule;
 }
 
 /// What is sent.
@@ -199,6 +202,29 @@ operations!(
     "listExports" "getExport" "putExport" "deleteExport"
 );
 
+operations!(
+    Kind::Request, Chapter::Requests, "a request", "The request.", "requests", "requests", definition::Request, StoredRequest, &p::REQUEST,
+    r#"{"url": "https://profiles.example.com/v1/{{contact.id}}", "timeout_seconds": 5}"#,
+    "customer_profile", r#"{"url": "https://profiles.example.com/v1/{{contact.id}}", "timeout_seconds": 5}"#,
+    LIST_REQUESTS GET_REQUEST PUT_REQUEST DELETE_REQUEST,
+    "listRequests" "getRequest" "putRequest" "deleteRequest"
+);
+operations!(
+    Kind::EventType, Chapter::EventTypes, "an event type", "The event type.", "event types", "event-types", definition::EventType, StoredEventType,
+    &p::EVENT_TYPE,
+    r#"{"name": "Order placed", "attributes": [{"key": "total", "type": "number", "samples": [42.5]}]}"#,
+    "order.placed", r#"{"name": "Order placed", "attributes": [{"key": "total", "type": "number", "samples": [42.5]}]}"#,
+    LIST_EVENT_TYPES GET_EVENT_TYPE PUT_EVENT_TYPE DELETE_EVENT_TYPE,
+    "listEventTypes" "getEventType" "putEventType" "deleteEventType"
+);
+operations!(
+    Kind::Rule, Chapter::Rules, "a rule", "The rule.", "rules", "rules", definition::Rule, StoredRule, &p::RULE,
+    r#"{"on": "contact.subscribed", "when": "data.source == 'form'", "steps": [{"deliver": {"destination": "crm", "action": "add"}}]}"#,
+    "welcome", r#"{"on": "contact.subscribed", "when": "data.source == 'form'", "steps": [{"deliver": {"destination": "crm", "action": "add"}}]}"#,
+    LIST_RULES GET_RULE PUT_RULE DELETE_RULE,
+    "listRules" "getRule" "putRule" "deleteRule"
+);
+
 /// The catalog of the caller's organization.
 pub(crate) fn catalog<'a, O: Office>(office: &'a O, call: &'a Call) -> Result<Catalog<'a, O::Store, O::Secrets>, Problem> {
     Ok(Catalog { store: office.store(), secrets: office.secrets(), organization: call.organization()?, now: office.now().wall })
@@ -211,6 +237,12 @@ pub(crate) fn lane(organization: &Name, destination: &Name) -> LaneName {
 
 fn kind(call: &Call) -> Result<Kind, Problem> {
     call.operation.kind.ok_or_else(|| Problem::internal(format!("{} names no kind of definitions", call.operation.id)))
+}
+
+/// The definition that the path names. What is no name names nothing.
+fn named(call: &Call, kind: Kind) -> Result<Name, Problem> {
+    let id = call.id("id");
+    kind.name(id).map_err(|_| Problem::missing(kind.as_str(), id))
 }
 
 async fn stored<O: Office>(office: &O, call: &Call, definition: Definition) -> Result<Stored, Problem> {
@@ -251,7 +283,7 @@ pub(crate) async fn list<O: Office>(office: Rc<O>, call: Call) -> Result<Answer,
 
 pub(crate) async fn get<O: Office>(office: Rc<O>, call: Call) -> Result<Answer, Problem> {
     let kind = kind(&call)?;
-    let name = call.name(kind.as_str())?;
+    let name = named(&call, kind)?;
     let found = catalog(&*office, &call)?.get(kind, &name).await?;
     let definition = found.ok_or_else(|| Problem::missing(kind.as_str(), name.as_str()))?;
     let revision = definition.revision;
@@ -261,7 +293,7 @@ pub(crate) async fn get<O: Office>(office: Rc<O>, call: Call) -> Result<Answer, 
 pub(crate) async fn put<O: Office>(office: Rc<O>, call: Call) -> Result<Answer, Problem> {
     let kind = kind(&call)?;
     let id = call.id("id");
-    let name = Name::new(id).map_err(|message| Problem::invalid(vec![Found { path: "id".to_string(), message }]))?;
+    let name = kind.name(id).map_err(|message| Problem::invalid(vec![Found { path: "id".to_string(), message }]))?;
     let body = call.json()?.unwrap_or_default();
     let catalog = catalog(&*office, &call)?;
     let precondition = precondition(&call)?;
@@ -277,7 +309,7 @@ pub(crate) async fn put<O: Office>(office: Rc<O>, call: Call) -> Result<Answer, 
 
 pub(crate) async fn delete<O: Office>(office: Rc<O>, call: Call) -> Result<Answer, Problem> {
     let kind = kind(&call)?;
-    let name = call.name(kind.as_str())?;
+    let name = named(&call, kind)?;
     let organization = call.organization()?;
     let catalog = catalog(&*office, &call)?;
     if kind == Kind::Export && catalog.get(kind, &name).await?.is_some() {

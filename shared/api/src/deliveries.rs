@@ -12,7 +12,9 @@ use crate::problem::{Code, Problem};
 use crate::runs::{lookback, looked, read, time};
 use crate::view::{CredentialName, DeliveryView};
 use engine::catalog::Kind;
-use engine::deliver::order::parse_delivery_id;
+use engine::deliver::order::{delivery_id, parse_delivery_id};
+use engine::event::again as errand_again;
+use engine::event::errand::is_errand;
 use engine::judge::Class;
 use engine::lane::pause;
 use engine::lookback::{DeliveryStatus, Filter};
@@ -31,14 +33,26 @@ const MOST_AGAIN: usize = 100_000;
 /// Read at once while they are counted.
 const PAGE: usize = 500;
 
-const FILTERS: [&Parameter; 8] =
-    [&p::OF_RUN, &p::OF_EXPORT, &p::OF_DESTINATION, &p::OF_CLASS, &p::OF_STATUS, &p::SINCE, &p::UNTIL, &p::OF_ROW];
+const FILTERS: [&Parameter; 10] = [
+    &p::OF_RUN,
+    &p::OF_EXPORT,
+    &p::OF_DESTINATION,
+    &p::OF_RULE,
+    &p::OF_EVENT,
+    &p::OF_CLASS,
+    &p::OF_STATUS,
+    &p::SINCE,
+    &p::UNTIL,
+    &p::OF_ROW,
+];
 
 fn filter(call: &Call) -> Result<Filter, Problem> {
     let filter = Filter {
         run: call.parameter("run").map(str::to_string),
         export: call.named("export"),
         destination: call.named("destination"),
+        rule: call.named("rule"),
+        event: call.parameter("event").map(str::to_string),
         class: call.parameter("class").and_then(Class::parse),
         status: call
             .parameter("status")
@@ -63,7 +77,20 @@ pub(crate) static LIST: Operation = Operation {
     about: "The newest first. All filters that are given must hold. A page may be shorter than `limit`, even empty, although more follows: \
             `next` tells.",
     scope: Some(Scope::Read),
-    parameters: &[FILTERS[0], FILTERS[1], FILTERS[2], FILTERS[3], FILTERS[4], FILTERS[5], FILTERS[6], FILTERS[7], &p::LIMIT, &p::AFTER],
+    parameters: &[
+        FILTERS[0],
+        FILTERS[1],
+        FILTERS[2],
+        FILTERS[3],
+        FILTERS[4],
+        FILTERS[5],
+        FILTERS[6],
+        FILTERS[7],
+        FILTERS[8],
+        FILTERS[9],
+        &p::LIMIT,
+        &p::AFTER,
+    ],
     good: &[Good {
         links: &[
             Link { name: "getDelivery", operation: "getDelivery", parameters: &[("id", "$response.body#/items/0/id")] },
@@ -126,14 +153,14 @@ pub(crate) struct Redelivery {
     sent: bool,
     /// The runs that go on with them.
     runs: Vec<String>,
-    /// Runs whose deliveries are not sent again, and why.
+    /// Runs whose deliveries are not sent again, or deliveries of events, and why.
     refused: Vec<RefusedRun>,
 }
 
-/// A run whose deliveries are not sent again.
+/// A run, or an event's delivery, that is not sent again.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct RefusedRun {
-    /// The run.
+    /// The run, or an event's delivery.
     run: String,
     /// How many of its deliveries were asked for.
     deliveries: u64,
@@ -144,14 +171,36 @@ pub(crate) struct RefusedRun {
 pub(crate) static REDELIVER_ONE: Operation = Operation {
     id: "redeliverOne",
     summary: "Send a delivery again",
-    about: "Another attempt of the same delivery, under the same key, whatever it came to before. Only while no later run of its export was \
-            planned.",
+    about: "Another attempt of the same delivery, under the same key, whatever it came to before. A row's only while no later run of its \
+            export was planned; an event's only while no newer event of the same key was delivered there.",
     scope: Some(Scope::Send),
     parameters: &[&p::DELIVERY, &p::IDEMPOTENCY_KEY],
     good: &[Good::json(202, "It is sent as soon as the destination's limit allows.", of::<Redelivery>, example::REDELIVERY)],
-    codes: &[Code::LaterRun, Code::RunNotFinished],
+    codes: &[Code::LaterRun, Code::NewerEvent, Code::RunNotFinished],
     ..Operation::new(Verb::Post, "/v1/deliveries/{id}/redeliver", Chapter::Deliveries)
 };
+
+/// Puts an event's delivery back into the backlog.
+async fn errand_again<O: Office>(office: &O, call: &Call, id: &str) -> Result<Result<u64, errand_again::Refused>, Problem> {
+    let again = errand_again::again(office.store(), call.organization()?, id, office.now().wall).await?;
+    Ok(match again {
+        Ok(None) => Ok(0),
+        Ok(Some(lane)) => {
+            office.look(&lane);
+            Ok(1)
+        }
+        Err(refused) => Err(refused),
+    })
+}
+
+fn why_not(refused: &errand_again::Refused) -> (Code, String) {
+    match refused {
+        errand_again::Refused::Newer(event) => {
+            (Code::NewerEvent, format!("event `{event}` of the same key came after it and was delivered"))
+        }
+        errand_again::Refused::Unfinished => (Code::RunNotFinished, "it has not ended: wait for its end".to_string()),
+    }
+}
 
 /// Places of deliveries in their plan: parcel and index.
 type Places = Vec<(u32, u32)>;
@@ -184,6 +233,16 @@ pub(crate) async fn redeliver_one<O: Office>(office: Rc<O>, call: Call) -> Resul
     let id = call.id("id");
     let missing = || Problem::missing("delivery", id);
     let (run, parcel, index) = parse_delivery_id(id).ok_or_else(missing)?;
+    if is_errand(&run) {
+        return match errand_again(&*office, &call, &run).await? {
+            Ok(0) => Err(missing()),
+            Ok(deliveries) => Ok(Answer::json(202, &Redelivery { deliveries, sent: true, runs: Vec::new(), refused: Vec::new() })),
+            Err(refused) => {
+                let (code, why) = why_not(&refused);
+                Err(Problem::new(code, why))
+            }
+        };
+    }
     match again(&*office, &call, &run, &vec![(parcel, index)]).await? {
         Ok(0) => Err(missing()),
         Ok(deliveries) => {
@@ -212,6 +271,8 @@ pub(crate) static REDELIVER: Operation = Operation {
         FILTERS[5],
         FILTERS[6],
         FILTERS[7],
+        FILTERS[8],
+        FILTERS[9],
         &p::DRY_RUN,
         &p::IDEMPOTENCY_KEY,
     ],
@@ -229,18 +290,29 @@ pub(crate) static REDELIVER: Operation = Operation {
 
 pub(crate) async fn redeliver<O: Office>(office: Rc<O>, call: Call) -> Result<Answer, Problem> {
     if !FILTERS.iter().any(|filter| call.parameter(filter.name).is_some()) {
-        let message = "at least one of run, export, destination, class, status, since, until and row is needed: say which deliveries";
+        let message =
+            "at least one of run, export, destination, rule, event, class, status, since, until and row is needed: say which deliveries";
         let problems = vec![Found { path: "run".to_string(), message: message.to_string() }];
         return Err(Problem::listed(Code::InvalidParameter, message, problems));
     }
     let filter = filter(&call)?;
     let (wanted, count) = wanted(&*office, &call, &filter).await?;
     if call.flag("dry_run", true) {
-        let runs = wanted.into_keys().collect();
+        let runs = wanted.into_keys().filter(|run| !is_errand(run)).collect();
         return Ok(Answer::json(200, &Redelivery { deliveries: count as u64, sent: false, runs, refused: Vec::new() }));
     }
     let mut answer = Redelivery { deliveries: 0, sent: true, runs: Vec::new(), refused: Vec::new() };
     for (run, places) in wanted {
+        if is_errand(&run) {
+            match errand_again(&*office, &call, &run).await? {
+                Ok(deliveries) => answer.deliveries += deliveries,
+                Err(refused) => {
+                    let run = delivery_id(&run, 0, 0);
+                    answer.refused.push(RefusedRun { run, deliveries: 1, reason: why_not(&refused).1 });
+                }
+            }
+            continue;
+        }
         match again(&*office, &call, &run, &places).await? {
             Ok(0) => {}
             Ok(deliveries) => {

@@ -12,6 +12,7 @@ use crate::problem::{Code, Problem};
 use crate::view::{OutcomeClass, RequestView, ResponseView, public_error};
 use engine::catalog::Kind;
 use engine::deliver::attach::Attachments;
+use engine::event::fetch;
 use engine::judge::{Class, SuccessRule, judge};
 use engine::lane::{bell, pause};
 use engine::model::action::ActionName;
@@ -20,6 +21,7 @@ use engine::model::name::Name;
 use engine::model::project::{Problem as Found, Project};
 use engine::port::Exchange;
 use engine::sample::Sample;
+use engine::shape::Rendered;
 use engine::time::rfc3339;
 use engine::token::Scope;
 use serde::Serialize;
@@ -61,6 +63,25 @@ pub(crate) struct Tested {
     error: Option<String>,
     /// Milliseconds.
     duration_ms: u64,
+}
+
+impl Tested {
+    /// Of a request of no destination's; with what only the log may say of its failure.
+    pub(crate) fn of_request(rendered: &Rendered, exchange: &Exchange, duration: u64, wall: u64) -> (Tested, Option<String>) {
+        let attachments = Attachments::none();
+        let request = RequestView::of(&attachments.shown(rendered));
+        let response = match exchange {
+            Exchange::Response(response) => Some(ResponseView::of(&attachments.shown_response(response))),
+            Exchange::Failure { .. } => None,
+        };
+        let (class, error) = match fetch::read(exchange, wall) {
+            Ok(_) => (Class::Success, None),
+            Err(verdict) => (verdict.class, verdict.error),
+        };
+        let public = error.as_deref().map(|error| public_error(class, error, &request.url));
+        let told = error.filter(|error| public.as_ref() != Some(error));
+        (Tested { request, response, class, error: public, duration_ms: duration.div_ceil(1000) }, told)
+    }
 }
 
 pub(crate) static TEST: Operation = Operation {

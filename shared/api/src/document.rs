@@ -183,10 +183,14 @@ fn parameter(parameter: &Parameter) -> utoipa::openapi::path::Parameter {
 /// What a definition's name looks like.
 pub(crate) const NAME_PATTERN: &str = "^[a-z0-9][a-z0-9_-]{0,63}$";
 
+/// What an event type's name looks like.
+const EVENT_TYPE_PATTERN: &str = "^[a-z0-9][a-z0-9_-]*(\\.[a-z0-9][a-z0-9_-]*)*$";
+
 fn value_schema(value: Value) -> Schema {
     let text = || ObjectBuilder::new().schema_type(Type::String);
     let schema = match value {
         Value::Name => text().pattern(Some(NAME_PATTERN)),
+        Value::EventType => text().max_length(Some(64)).pattern(Some(EVENT_TYPE_PATTERN)),
         Value::Id(prefix) => text().pattern(Some(format!("^{prefix}[0-9a-z_]{{1,60}}$"))),
         Value::Text(longest) => text().min_length(Some(1)).max_length(Some(longest)),
         Value::Number(low, high) => ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(low as f64)).maximum(Some(high as f64)),
@@ -201,7 +205,7 @@ fn value_schema(value: Value) -> Schema {
 
 fn media_type(content: Content) -> &'static str {
     match content {
-        Content::Json(_) => "application/json",
+        Content::Json(_) | Content::OneOrLines(_) => "application/json",
         Content::Lines(_) => "application/x-ndjson",
         Content::Bytes => "application/octet-stream",
         Content::Text(kind) => kind,
@@ -213,11 +217,13 @@ fn media(content: Content, example: &str, schemas: &mut Schemas) -> utoipa::open
     let builder = ContentBuilder::new();
     let text = || Schema::from(ObjectBuilder::new().schema_type(Type::String).build());
     let example = (!example.is_empty()).then(|| match content {
-        Content::Json(_) => serde_json::from_str(example).unwrap_or_else(|error| panic!("the example `{example}` is no JSON: {error}")),
+        Content::Json(_) | Content::OneOrLines(_) => {
+            serde_json::from_str(example).unwrap_or_else(|error| panic!("the example `{example}` is no JSON: {error}"))
+        }
         _ => json!(example),
     });
     match content {
-        Content::Json(collect) => builder.schema(Some(collect(schemas))),
+        Content::Json(collect) | Content::OneOrLines(collect) => builder.schema(Some(collect(schemas))),
         Content::Lines(collect) => {
             let line = collect(schemas);
             let about = match &line {
@@ -237,11 +243,15 @@ fn media(content: Content, example: &str, schemas: &mut Schemas) -> utoipa::open
 }
 
 fn request_body(body: &Body, schemas: &mut Schemas) -> utoipa::openapi::request_body::RequestBody {
-    RequestBodyBuilder::new()
+    let mut builder = RequestBodyBuilder::new()
         .description(Some(body.about))
         .required(Some(if body.required { Required::True } else { Required::False }))
-        .content(media_type(body.content), media(body.content, body.example, schemas))
-        .build()
+        .content(media_type(body.content), media(body.content, body.example, schemas));
+    if let Content::OneOrLines(collect) = body.content {
+        let lines = Content::Lines(collect);
+        builder = builder.content(media_type(lines), media(lines, &format!("{}\n", body.example), schemas));
+    }
+    builder.build()
 }
 
 fn response(good: &Good, schemas: &mut Schemas) -> utoipa::openapi::Response {

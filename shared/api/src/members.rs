@@ -101,6 +101,14 @@ impl Members {
         }
     }
 
+    /// An object.
+    pub(crate) fn object(&mut self, name: &str) -> Option<Map<String, Value>> {
+        match self.take(name)? {
+            Value::Object(members) => Some(members),
+            other => self.expected(name, "an object", &other),
+        }
+    }
+
     /// Reports a member that must be there and is not. Call it where reading gave nothing and reported nothing.
     pub(crate) fn required<T>(&mut self, name: &str, value: Option<T>, example: &str) -> Option<T> {
         let path = path_of_key(&self.path, name);

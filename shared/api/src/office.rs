@@ -3,9 +3,11 @@
 use engine::keys::LaneName;
 use engine::model::destination::Destination;
 use engine::model::name::Name;
-use engine::port::{Exchange, Now, Objects, PortError, Secrets, Store};
+use engine::model::project::Project;
+use engine::port::{Exchange, Now, Objects, Outgoing, PortError, Secrets, Store};
 use engine::shape::Rendered;
 use std::future::Future;
+use std::sync::Arc;
 
 /// What became of a probe.
 #[derive(Debug)]
@@ -46,6 +48,12 @@ pub trait Office: 'static {
     /// Work was added: a run to plan, a lane to look at.
     fn wake(&self);
 
+    /// All definitions of an organization, secrets opened; as they are now, but not read again where they have not changed.
+    fn project(&self, organization: &Name) -> impl Future<Output = Result<Arc<Project>, PortError>>;
+
+    /// A lane has work.
+    fn look(&self, lane: &LaneName);
+
     /// Resolves when nothing of the run can start any more; what is on its way may still end.
     fn halt(&self, organization: &Name, run: &str) -> impl Future<Output = Result<(), PortError>>;
 
@@ -54,6 +62,9 @@ pub trait Office: 'static {
 
     /// Sends one request through the lane of a destination, with a permit, within 25 s at most.
     fn probe(&self, lane: &LaneName, destination: &Destination, rendered: Rendered) -> impl Future<Output = Result<Probed, PortError>>;
+
+    /// Sends one request that goes to no destination, under the address rules of this process. Few go at once.
+    fn pull(&self, outgoing: Outgoing) -> impl Future<Output = Result<Probed, PortError>>;
 
     /// What `/metrics` answers, in the text format of Prometheus. Names no rows and no secrets.
     fn metrics(&self) -> String;

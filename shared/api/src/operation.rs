@@ -47,6 +47,10 @@ pub(crate) enum Chapter {
     Destinations,
     Models,
     Exports,
+    Requests,
+    EventTypes,
+    Rules,
+    Events,
     Plans,
     Runs,
     Deliveries,
@@ -56,13 +60,17 @@ pub(crate) enum Chapter {
 
 impl Chapter {
     /// All, in the order of the page, with what they are about.
-    pub(crate) const ALL: [(Chapter, &'static str, &'static str); 11] = [
+    pub(crate) const ALL: [(Chapter, &'static str, &'static str); 15] = [
         (Chapter::Organization, "Organization", "Whose all of it is; a token belongs to one."),
         (Chapter::Tokens, "Tokens", "What callers identify themselves with; the text is shown once."),
         (Chapter::Credentials, "Credentials", "Named, reusable secrets. What is secret is write-only and shown as `[redacted]`."),
         (Chapter::Destinations, "Destinations", "HTTP APIs that rows are sent to."),
         (Chapter::Models, "Models", "Named sets of rows with a primary key, and the push of rows."),
         (Chapter::Exports, "Exports", "Which model goes to which destination."),
+        (Chapter::Requests, "Requests", "Reusable pulls of JSON that rules run."),
+        (Chapter::EventTypes, "Event types", "Events that rules may name, besides the two that come built in."),
+        (Chapter::Rules, "Rules", "What is sent when an event comes."),
+        (Chapter::Events, "Events", "What happened, handed in."),
         (Chapter::Plans, "Plans", "What a run would do; sends nothing."),
         (Chapter::Runs, "Runs", "Executions of exports."),
         (Chapter::Deliveries, "Deliveries", "Requests that were owed, with every attempt."),
@@ -99,6 +107,8 @@ pub(crate) enum Place {
 pub(crate) enum Value {
     /// A definition's name.
     Name,
+    /// An event type's.
+    EventType,
     /// The id of a run, a delivery, a plan, an upload or a token, by its first letters.
     Id(&'static str),
     /// Some text of at most so many characters.
@@ -136,6 +146,8 @@ pub(crate) enum Content {
     Json(Collect),
     /// A JSON object a line.
     Lines(Collect),
+    /// A JSON object, or one a line.
+    OneOrLines(Collect),
     /// Bytes as they are.
     Bytes,
     /// Some text of this type.
@@ -251,7 +263,9 @@ impl Operation {
             Some(Content::Json(_)) => {
                 codes.extend([Code::MalformedBody, Code::MalformedJson, Code::TooLarge, Code::UnsupportedMediaType, Code::Invalid]);
             }
-            Some(Content::Lines(_)) => codes.extend([Code::MalformedBody, Code::TooLarge, Code::UnsupportedMediaType, Code::Invalid]),
+            Some(Content::Lines(_) | Content::OneOrLines(_)) => {
+                codes.extend([Code::MalformedBody, Code::TooLarge, Code::UnsupportedMediaType, Code::Invalid])
+            }
             Some(Content::Bytes | Content::Text(_)) => {
                 codes.extend([Code::MalformedBody, Code::TooLarge, Code::UnsupportedMediaType]);
             }

@@ -24,6 +24,7 @@ pub(crate) enum Code {
     RunNotHeld,
     PlanNotReady,
     LaterRun,
+    NewerEvent,
     NotPushed,
     UploadClosed,
     IdempotencyKeyInUse,
@@ -110,6 +111,13 @@ pub(crate) static CODES: &[Meaning] = &[
         409,
         "A later run was planned",
         "Rows may have moved on since: run the export, which finds what is still owed.",
+    ),
+    meaning(
+        Code::NewerEvent,
+        "newer_event",
+        409,
+        "A newer event was delivered",
+        "An event of the same key came after it and was delivered to the same destination: the older one would undo it.",
     ),
     meaning(
         Code::NotPushed,

@@ -1,7 +1,7 @@
 //! The one table of operations: what there is, and what does it. Router, checks, document and page are all made from it.
 
 use crate::operation::{Operation, Route};
-use crate::{apply, definitions, deliveries, destinations, organization, plans, process, push, render, runs, tokens};
+use crate::{apply, definitions, deliveries, destinations, events, organization, plans, process, push, render, requests, runs, tokens};
 
 macro_rules! table {
     ($($operation:path => $serve:path),* $(,)?) => {
@@ -46,6 +46,20 @@ table! {
     definitions::GET_EXPORT => definitions::get,
     definitions::PUT_EXPORT => definitions::put,
     definitions::DELETE_EXPORT => definitions::delete,
+    definitions::LIST_REQUESTS => definitions::list,
+    definitions::GET_REQUEST => definitions::get,
+    definitions::PUT_REQUEST => definitions::put,
+    definitions::DELETE_REQUEST => definitions::delete,
+    requests::TEST => requests::test,
+    definitions::LIST_EVENT_TYPES => definitions::list,
+    definitions::GET_EVENT_TYPE => definitions::get,
+    definitions::PUT_EVENT_TYPE => definitions::put,
+    definitions::DELETE_EVENT_TYPE => definitions::delete,
+    definitions::LIST_RULES => definitions::list,
+    definitions::GET_RULE => definitions::get,
+    definitions::PUT_RULE => definitions::put,
+    definitions::DELETE_RULE => definitions::delete,
+    events::TAKE => events::take,
     plans::MAKE => plans::make,
     plans::GET => plans::get,
     plans::REQUESTS => plans::requests,

@@ -426,10 +426,22 @@ pub(crate) struct DeliveryView {
     /// The delivery.
     #[schema(pattern = "^dlv_[0-9a-z_]+$")]
     id: String,
-    /// Its run.
-    run: String,
-    /// Its export.
-    export: String,
+    /// Its run, where rows are sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, required = false)]
+    run: Option<String>,
+    /// Its export, where rows are sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, required = false)]
+    export: Option<String>,
+    /// The event that it is for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, required = false)]
+    event: Option<String>,
+    /// The rule that owes it for the event.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, required = false)]
+    rule: Option<String>,
     /// Its destination.
     destination: String,
     /// Its action.
@@ -454,7 +466,7 @@ pub(crate) struct DeliveryView {
     credential: Option<Option<CredentialName>>,
     /// All attempts, the first one first.
     attempts: Vec<AttemptView>,
-    /// When its run was asked for (RFC 3339).
+    /// When its run was asked for, or its event taken (RFC 3339).
     #[schema(format = DateTime)]
     created_at: String,
 }
@@ -483,6 +495,8 @@ impl DeliveryView {
             id: delivery.id,
             run: delivery.run,
             export: delivery.export,
+            event: delivery.event,
+            rule: delivery.rule,
             destination: delivery.destination,
             action: delivery.action,
             status: delivery.status.as_str(),

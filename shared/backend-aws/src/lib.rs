@@ -1,4 +1,5 @@
-//! The store, the objects, the sealing and the queue of a stack on AWS: DynamoDB, S3, KMS and SQS.
+//! The store, the objects, the sealing and the queue of a stack on AWS: DynamoDB, S3, KMS and SQS; and rows that lie in S3
+//! or that Athena puts there.
 //!
 //! Implements [`engine::port::Store`], [`engine::port::Objects`], [`engine::port::Secrets`] and [`engine::port::Queue`], and counts what AWS will
 //! charge for it. It must not know what a document means: leases, attempts and permits are pure functions on documents in the engine.

@@ -74,6 +74,11 @@ pub fn attempts_of_export(organization: &Name, export: &str, class: Class, last:
     format!("{organization}#export#{export}#{}", class_and_last(class, last))
 }
 
+/// The same for a rule.
+pub fn attempts_of_rule(organization: &Name, rule: &Name, class: Class, last: bool) -> String {
+    format!("{organization}#rule#{rule}#{}", class_and_last(class, last))
+}
+
 /// The same for all of the organization's.
 pub fn attempts(organization: &Name, class: Class, last: bool) -> String {
     format!("{organization}#attempts#{}", class_and_last(class, last))
@@ -210,6 +215,26 @@ pub fn export_state(organization: &Name, export: &Name) -> Key {
 /// A pinned version of what shapes an export's requests.
 pub fn pinned(organization: &Name, export: &Name, version: &str) -> Key {
     Key::new(format!("{organization}#def#export"), format!("{export}@{version}"))
+}
+
+/// A pinned version of what shapes a rule's requests.
+pub fn pinned_rule(organization: &Name, rule: &Name, version: &str) -> Key {
+    Key::new(format!("{organization}#def#rule"), format!("{rule}@{version}"))
+}
+
+/// The claim of an event's id.
+pub fn event(organization: &Name, event: &str) -> Key {
+    Key::new(format!("{organization}#event#{event}"), "-")
+}
+
+/// The partition of an organization's errands, and the index partition that lists all of them.
+pub fn errands(organization: &Name) -> String {
+    format!("{organization}#errand")
+}
+
+/// The index partition of an event's errands.
+pub fn errands_of_event(organization: &Name, event: &str) -> String {
+    format!("{organization}#errand#{event}")
 }
 
 /// What was answered to a request that may come twice.

@@ -3,6 +3,7 @@
 pub mod catalog;
 pub mod configure;
 pub mod deliver;
+pub mod event;
 pub mod idempotency;
 pub mod judge;
 pub mod keys;

@@ -202,7 +202,7 @@ pub trait Secrets {
 /// A message that says where to look. It carries nothing that is not in the store as well.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
-    /// Text, at most 200,000 bytes.
+    /// Text without control characters (tab and line ends aside), 1 to 200,000 bytes.
     pub body: String,
     /// Not received before so many seconds; at most 900, a longer delay counts as 900.
     pub delay_seconds: u32,

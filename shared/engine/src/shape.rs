@@ -147,7 +147,9 @@ impl Compiled {
     pub fn new(shape: Shape) -> Result<Compiled, String> {
         let compile = |name: ActionName| {
             let action = shape.actions.get(name).cloned();
-            action.map(|a| CompiledAction::new(&shape, a).map_err(|e| format!("actions.{}: {e}", name.as_str()))).transpose()
+            action
+                .map(|a| CompiledAction::new(&shape.base_url, &shape.headers, a).map_err(|e| format!("actions.{}: {e}", name.as_str())))
+                .transpose()
         };
         let (add, update, remove) = (compile(ActionName::Add)?, compile(ActionName::Update)?, compile(ActionName::Remove)?);
         let reads_occasion = [&add, &update, &remove].into_iter().flatten().any(|action| action.uses("run") || action.uses("delivery"));
@@ -190,41 +192,17 @@ impl Compiled {
 
     /// Renders a delivery. `names` are the fields' names of all rows.
     pub fn render(&self, name: ActionName, names: &[String], rows: &[PlannedRow], occasion: Occasion) -> Result<Rendered, Unrendered> {
-        let mut rendered = self.render_head(name, names, rows, occasion)?;
+        let rendered = self.render_head(name, names, rows, occasion)?;
         let action = self.action(name).expect("a delivery's action is on");
         let individual = action.action.batch == BatchMode::Individual;
-        let Some(body) = &action.body else {
-            return Ok(rendered);
-        };
-        let mut out = Vec::with_capacity(256 * rows.len());
-        let result = self.with_scope(names, rows, individual, occasion, |scope| body.render_into(&mut out, scope));
-        if let Err(error) = result {
-            let broken = (error.problem == RenderProblem::NotJson).then(|| String::from_utf8_lossy(&out).into_owned());
-            return Err(Unrendered { reason: format!("body: {error}"), body: broken, in_body: true });
-        }
-        if !rendered.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-type")) {
-            let value = if body.content() == Content::Json { "application/json" } else { "text/plain; charset=utf-8" };
-            rendered.headers.push(("Content-Type".to_string(), value.to_string()));
-        }
-        rendered.body = Some(out);
-        Ok(rendered)
+        self.with_scope(names, rows, individual, occasion, |scope| action.complete(rendered, scope))
     }
 
     /// URL, query and headers, as the first row makes them.
     fn render_head(&self, name: ActionName, names: &[String], rows: &[PlannedRow], occasion: Occasion) -> Result<Rendered, Unrendered> {
         let action = self.action(name).expect("a delivery's action is on");
-        let wrong = |place: String, error: RenderError| Unrendered { reason: format!("{place}: {error}"), body: None, in_body: false };
-        self.with_scope(names, &rows[..1], true, occasion, |scope| {
-            let url = action.url.render(scope).map_err(|e| wrong("url".to_string(), e))?;
-            let mut headers = Vec::with_capacity(action.headers.len() + 2);
-            for (name, template) in &action.headers {
-                headers.push((name.clone(), template.render(scope).map_err(|e| wrong(format!("headers.{name}"), e))?));
-            }
-            if let Some(header) = &self.shape.idempotency_header {
-                headers.push((header.clone(), occasion.delivery.to_string()));
-            }
-            Ok(Rendered { method: action.action.method, url, headers, body: None })
-        })
+        let idempotency = self.shape.idempotency_header.as_deref().map(|header| (header, occasion.delivery));
+        self.with_scope(names, &rows[..1], true, occasion, |scope| action.head(scope, idempotency))
     }
 
     fn with_scope<T>(
@@ -257,14 +235,11 @@ impl Compiled {
 }
 
 impl CompiledAction {
-    fn new(shape: &Shape, action: Action) -> Result<CompiledAction, String> {
+    /// Of an action under a base URL; `headers` are those of every request there. The error says which template does not compile.
+    pub fn new(base_url: &url::Url, headers: &[(String, String)], action: Action) -> Result<CompiledAction, String> {
         let compile = |place: &str, source: &str, content| Template::compile(source, content).map_err(|e| format!("{place}: {e}"));
-        let mut sources: Vec<(String, String)> = shape
-            .headers
-            .iter()
-            .filter(|(name, _)| !action.headers.iter().any(|(own, _)| own.eq_ignore_ascii_case(name)))
-            .cloned()
-            .collect();
+        let mut sources: Vec<(String, String)> =
+            headers.iter().filter(|(name, _)| !action.headers.iter().any(|(own, _)| own.eq_ignore_ascii_case(name))).cloned().collect();
         sources.extend(action.headers.iter().cloned());
         let headers = sources
             .into_iter()
@@ -275,7 +250,7 @@ impl CompiledAction {
             Body::Json(source) => Some(compile("body", source, Content::Json)?.strict(action.strict)),
             Body::Text(source) => Some(compile("body", source, Content::Text)?.strict(action.strict)),
         };
-        let mut url = UrlTemplate::compile(&action.url, &shape.base_url).map_err(|e| format!("url: {e}"))?;
+        let mut url = UrlTemplate::compile(&action.url, base_url).map_err(|e| format!("url: {e}"))?;
         for (name, source) in &action.query {
             url = url.parameter(name, source).map_err(|e| format!("query.{name}: {e}"))?;
         }
@@ -284,6 +259,34 @@ impl CompiledAction {
         let differs = url.depends_on_row() || headers.iter().any(|(_, template)| template.depends_on_row());
         let groups = action.batch != BatchMode::Individual && differs;
         Ok(CompiledAction { action, success_path, url, headers, body, groups })
+    }
+
+    /// URL, query and headers; `idempotency` is the header that carries the delivery's key, and the key.
+    pub fn head(&self, scope: &Scope, idempotency: Option<(&str, &str)>) -> Result<Rendered, Unrendered> {
+        let wrong = |place: String, error: RenderError| Unrendered { reason: format!("{place}: {error}"), body: None, in_body: false };
+        let url = self.url.render(scope).map_err(|e| wrong("url".to_string(), e))?;
+        let mut headers = Vec::with_capacity(self.headers.len() + 2);
+        for (name, template) in &self.headers {
+            headers.push((name.clone(), template.render(scope).map_err(|e| wrong(format!("headers.{name}"), e))?));
+        }
+        headers.extend(idempotency.map(|(header, key)| (header.to_string(), key.to_string())));
+        Ok(Rendered { method: self.action.method, url, headers, body: None })
+    }
+
+    /// Adds the body, if there is one, and what its type is.
+    pub fn complete(&self, mut rendered: Rendered, scope: &Scope) -> Result<Rendered, Unrendered> {
+        let Some(body) = &self.body else { return Ok(rendered) };
+        let mut out = Vec::with_capacity(256 * scope.rows.len());
+        if let Err(error) = body.render_into(&mut out, scope) {
+            let broken = (error.problem == RenderProblem::NotJson).then(|| String::from_utf8_lossy(&out).into_owned());
+            return Err(Unrendered { reason: format!("body: {error}"), body: broken, in_body: true });
+        }
+        if !rendered.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-type")) {
+            let value = if body.content() == Content::Json { "application/json" } else { "text/plain; charset=utf-8" };
+            rendered.headers.push(("Content-Type".to_string(), value.to_string()));
+        }
+        rendered.body = Some(out);
+        Ok(rendered)
     }
 
     fn uses(&self, name: &str) -> bool {

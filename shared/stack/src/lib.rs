@@ -117,6 +117,15 @@ impl Stack {
         HttpTransport::new(TransportOptions { policy, ..TransportOptions::default() })
     }
 
+    /// What sends requests that go to no destination.
+    ///
+    /// # Errors
+    /// The machine's certificates cannot be read.
+    pub fn transport_elsewhere(&self) -> Result<HttpTransport, String> {
+        let policy = AddressPolicy { allow_private: false, ranges: self.ranges.clone(), allow_http: false };
+        HttpTransport::new(TransportOptions { policy, ..TransportOptions::default() })
+    }
+
     /// Asks whoever plans. What is lost on the way is found within a minute.
     pub async fn ask(&self, errands: &[Errand]) {
         if errands.is_empty() {

@@ -159,13 +159,14 @@ fn table_description(table: &str) -> Value {
             "Projection": { "ProjectionType": "INCLUDE", "NonKeyAttributes": [format!("{short}m"), "x"] },
         })
     };
-    let indexes = [("first", "i1"), ("second", "i2"), ("third", "i3")].map(index);
     let attributes = ["pk", "sk", "i1p", "i1s", "i2p", "i2s", "i3p", "i3s"];
+    let attributes = attributes.map(|name| json!({ "AttributeName": name, "AttributeType": "S" }));
+    let indexes = [("first", "i1"), ("second", "i2"), ("third", "i3")].map(index);
     json!({
         "TableName": table,
         "BillingMode": "PAY_PER_REQUEST",
         "KeySchema": [{ "AttributeName": "pk", "KeyType": "HASH" }, { "AttributeName": "sk", "KeyType": "RANGE" }],
-        "AttributeDefinitions": attributes.map(|name| json!({ "AttributeName": name, "AttributeType": "S" })),
+        "AttributeDefinitions": attributes,
         "GlobalSecondaryIndexes": indexes,
     })
 }
@@ -197,13 +198,14 @@ fn programs() -> (PathBuf, Option<PathBuf>) {
         std::env::split_paths(&folders).map(|folder| folder.join("moto_server")).find(|file| file.is_file())
     };
     let program = named.or_else(on_path).unwrap_or_else(|| PathBuf::from("moto_server"));
-    // The script's first line says which Python has moto.
+    // The script's first line says which Python has moto. What starts otherwise is a shim and says nothing.
     let text = std::fs::read_to_string(&program).unwrap_or_default();
     let python = text.lines().next().and_then(|line| line.strip_prefix("#!")).map(|path| PathBuf::from(path.trim()));
+    let python = python.filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("python")));
     (program, python)
 }
 
 /// Puts an object as others put rows into S3.
-pub(crate) fn put_object(address: SocketAddr, bucket: &str, key: &str, bytes: Vec<u8>) {
+pub fn put_object(address: SocketAddr, bucket: &str, key: &str, bytes: Vec<u8>) {
     signed(address, "s3", "PUT", &format!("/{bucket}/{key}"), &[], bytes).expect(200);
 }

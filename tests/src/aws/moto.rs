@@ -46,7 +46,7 @@ impl Moto {
 
     fn start() -> Result<Moto, String> {
         let (program, python) = programs();
-        let python = python.ok_or_else(|| format!("{} is not here or no Python script", program.display()))?;
+        let python = python.ok_or_else(|| format!("{} is not here, or not the script that pip made", program.display()))?;
         let mut command = Command::new(&python);
         command.args(["-c", LAUNCHER]).env("MOTO_S3_DEFAULT_KEY_BUFFER_SIZE", "33554432");
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().map_err(|e| format!("{}: {e}", python.display()))?;

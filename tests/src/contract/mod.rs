@@ -1,14 +1,16 @@
-//! What every backend must do, as one list of cases for the store, one for the objects and one for sealing.
+//! What every backend must do, as one list of cases for the store, one for the objects, one for sealing and one for the
+//! queue.
 //!
 //! A backend passes all of them or is none: there are no flags for what one cannot do. A case sees only the port, so it must not
 //! know which backend it runs on, nor lean on anything that the port does not promise.
 
 mod objects;
+mod queue;
 mod secrets;
 mod store;
 mod store_index;
 
-use engine::port::{Objects, Secrets, Store};
+use engine::port::{Objects, Queue, Secrets, Store};
 
 /// Runs cases one after the other, each on a backend of its own, naming each so that a failure says which one it was.
 macro_rules! run_cases {
@@ -111,5 +113,20 @@ pub async fn secrets_contract<S: Secrets + Clone + std::fmt::Debug>(make: impl F
         secrets::what_was_never_sealed_does_not_open,
         secrets::organizations_do_not_meet,
         secrets::no_error_and_no_debug_shows_a_value,
+    );
+}
+
+/// Runs every case for a queue. `make` gives an empty one each time, and what takes the bodies that can be received from it now.
+///
+/// # Panics
+/// At the first case that does not hold.
+pub async fn queue_contract<Q: Queue, T: Fn() -> Vec<String>>(make: impl Fn() -> (Q, T)) {
+    run_cases!(
+        "queue",
+        make,
+        queue::what_was_sent_can_be_received,
+        queue::more_can_be_sent_than_a_call_takes,
+        queue::a_delayed_message_is_not_received_yet,
+        queue::what_is_no_message_is_refused,
     );
 }

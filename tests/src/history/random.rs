@@ -5,7 +5,7 @@ use crate::simulation::chance::Chance;
 use engine::deliver::log::{Log, Origin};
 use engine::deliver::order::delivery_id;
 use engine::judge::Class;
-use engine::lane::backlog::Parcel;
+use engine::lane::backlog::{Holds, Parcel};
 use engine::lookback::{DeliveryStatus, Filter};
 use engine::model::action::ActionName;
 use engine::model::name::Name;
@@ -263,13 +263,11 @@ pub fn parcel_of(run: &Run, number: u32) -> Parcel {
         run: run.id.clone(),
         number,
         action: ActionName::Add,
-        object: run.object.clone(),
-        offset: 0,
-        length: 0,
         deliveries: 0,
         rows: 0,
         due: 0,
         again: None,
+        holds: Holds::Rows { object: run.object.clone(), offset: 0, length: 0 },
     }
 }
 
@@ -320,6 +318,8 @@ impl Past {
         let run = &self.runs[chance.below(self.runs.len())];
         let time = |chance: &mut Chance| START_MS + chance.between(0, (run.started_at / 1000 - START_MS) * 2 + 2000);
         let mut filter = Filter {
+            rule: None,
+            event: None,
             run: chance.happens(0.25).then(|| run.id.clone()),
             export: chance.happens(0.25).then(|| run.export.clone()),
             destination: chance.happens(0.25).then(|| run.destination.clone()),

@@ -68,6 +68,7 @@ pub(super) fn project(limits: &Value, concurrency: u32, timeout_seconds: u64, ma
         }},
         "models": {"people": {"primary_key": ["id"], "source": {"type": "file", "path": "rows.csv"}}},
         "exports": exports,
+        "rules": {"r": {"on": "contact.subscribed", "steps": [{"deliver": {"destination": "api", "action": "add"}}]}},
     })
 }
 

@@ -6,6 +6,7 @@
 
 pub(crate) mod chance;
 mod check;
+mod events;
 mod export;
 mod host;
 mod ports;
@@ -23,7 +24,8 @@ use engine::keys::LaneName;
 use engine::lane::bell;
 use engine::model::change::DeltaRow;
 use engine::model::destination::Destination;
-use engine::port::PortError;
+use engine::model::project::Project;
+use engine::port::{PortError, Store};
 use engine::run::document;
 use engine::run::finish::{Because, WriteDelta, finish};
 use engine::run::progress;
@@ -101,6 +103,7 @@ struct Simulation {
     documents: MemoryStore,
     objects: MemoryObjects,
     receiver: Rc<Receiver>,
+    project: Project,
     destination: Destination,
     lane: LaneName,
     exports: RefCell<Vec<Export>>,
@@ -133,6 +136,7 @@ impl Simulation {
             objects: MemoryObjects::new(),
             receiver: Rc::new(Receiver::new(&world, destination, workload.faults.receiver.clone())),
             destination: destination.clone(),
+            project: project.clone(),
             lane,
             exports: RefCell::new(exports),
             sessions: RefCell::default(),
@@ -243,6 +247,9 @@ async fn rounds(simulation: Rc<Simulation>) {
             world.sleep(wait).await;
             export::put_to_work(&simulation, planned).await;
         }
+        if simulation.workload.events > 0 {
+            events::hand_in(&simulation, round).await;
+        }
         if let Some(end) = simulation.workload.ends_at {
             world.sleep_until(end).await;
             return;
@@ -258,6 +265,9 @@ async fn rounds(simulation: Rc<Simulation>) {
     simulation.over.set(true);
     check::check_receiver(&simulation);
     check::check_nothing_left(&simulation).await;
+    if simulation.workload.events > 0 {
+        events::check(&simulation).await;
+    }
 }
 
 fn plan(simulation: &Simulation, round: u32) -> Vec<Planned> {
@@ -276,7 +286,7 @@ async fn delivered(simulation: &Rc<Simulation>, planned: &[Planned]) -> bool {
     let calm_at = world.now() + simulation.workload.faults_last;
     let slowest =
         simulation.destination.rate_limits.iter().map(|limit| u64::from(limit.window_seconds) * SECOND / u64::from(limit.requests)).max();
-    let rows: u64 = planned.iter().map(|planned| planned.changes.len() as u64).sum();
+    let rows: u64 = planned.iter().map(|planned| planned.changes.len() as u64).sum::<u64>() + simulation.workload.events as u64;
     let latest = calm_at + ENDS_WITHIN + rows * slowest.unwrap_or_default() * 4;
     loop {
         if world.now() >= calm_at {
@@ -286,6 +296,10 @@ async fn delivered(simulation: &Rc<Simulation>, planned: &[Planned]) -> bool {
         for planned in planned {
             let done = progress::read(&simulation.documents, &simulation.lane, &planned.run, 0).await.expect("memory does not fail");
             complete &= done.is_some_and(|(progress, _)| progress.is_complete());
+        }
+        if simulation.workload.events > 0 {
+            let left = simulation.documents.list(&simulation.lane.partition(), "due#".."due$", 1, 0).await;
+            complete &= left.expect("memory does not fail").is_empty();
         }
         let bell = bell::hear(&simulation.documents, &simulation.lane, 0).await.expect("memory does not fail");
         if complete && bell.bell.due.is_none() {

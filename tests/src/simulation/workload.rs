@@ -21,6 +21,8 @@ pub struct Workload {
     pub exports: usize,
     /// Rows of an export, at most, when it begins.
     pub rows: usize,
+    /// Contacts that each have an event in every round, beside the runs.
+    pub events: usize,
     /// Rows of a request; 1: a request a row.
     pub batch: usize,
     /// Plan, deliver, finish: so often. Nothing goes wrong in the last round.
@@ -133,6 +135,7 @@ impl Workload {
             max_attempts: chance.between(2, 6) as u32,
             exports,
             rows,
+            events: 0,
             batch: *chance.pick(&[1, 1, 1, 4, 25]),
             rounds: chance.between(2, 3) as u32,
             hosts,
@@ -159,6 +162,7 @@ impl Workload {
             max_attempts: 3,
             exports: 2,
             rows: 5,
+            events: 0,
             batch: 1,
             rounds: 2,
             hosts: 2,
@@ -220,6 +224,7 @@ impl Workload {
             max_attempts: 3,
             exports: 1,
             rows: requests as usize * (seconds.div_ceil(window) as usize + 1),
+            events: 0,
             batch: 1,
             rounds: 1,
             hosts: 3,

@@ -174,6 +174,10 @@ impl Function {
         self.calls.load(Ordering::Relaxed)
     }
 
+    pub(super) fn is_over(&self) -> bool {
+        self.over.load(Ordering::Relaxed)
+    }
+
     fn end(&self) {
         self.over.store(true, Ordering::Relaxed);
         for instances in [&self.idle, &self.busy] {

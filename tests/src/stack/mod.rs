@@ -32,7 +32,7 @@ pub struct Setting {
     pub visibility_seconds: u64,
     /// How long a call of `deliver` may take.
     pub deliver_timeout: Duration,
-    /// What happens to tickets on their way.
+    /// What happens to messages on their way.
     pub mishaps: Mishaps,
     /// Where AWS answers, if not moto itself: a proxy's address.
     pub endpoint: Option<SocketAddr>,
@@ -88,7 +88,7 @@ impl Stack {
             Arc::new(Mapping::new(moto.address(), queue, Arc::clone(function), batch, dead, mishaps))
         };
         let dead = |name: &str| queue::make(moto.address(), &format!("{}-{name}-dead", parts.names.table), 30);
-        let plans = mapping(&plan_queue, &functions.plan, 1, dead("plan"), Mishaps::default());
+        let plans = mapping(&plan_queue, &functions.plan, 1, dead("plan"), setting.mishaps.clone());
         let tickets = mapping(&deliver_queue, &functions.deliver, 10, dead("deliver"), setting.mishaps.clone());
         let mut threads = vec![plans.start(&leave), tickets.start(&leave)];
         if let Some(minute) = setting.minute {
@@ -152,7 +152,10 @@ fn schedule(plan: Arc<Function>, minute: Duration, leave: &Arc<AtomicBool>) -> J
         let event = json!({"version": "0", "detail-type": "Scheduled Event", "source": "aws.events", "detail": {}});
         while !leave.load(Ordering::Relaxed) {
             // One that fails is made up for by the next.
-            let _: Result<Value, Ended> = plan.invoke(&event);
+            let looked: Result<Value, Ended> = plan.invoke(&event);
+            if let (Err(ended), true) = (&looked, std::env::var_os("PENSTOCK_TELL").is_some()) {
+                eprintln!("the minute's look ended: {ended:?}");
+            }
             std::thread::sleep(minute);
         }
     })

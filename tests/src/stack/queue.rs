@@ -18,7 +18,7 @@ const MOST_CALLS: usize = 5;
 /// What happens to messages on their way.
 #[derive(Clone, Debug, Default)]
 pub struct Mishaps {
-    /// All are lost.
+    /// All are lost but those of the minute's look, which name no parcel and no run.
     pub lost: bool,
     /// Each comes twice.
     pub doubled: bool,
@@ -113,20 +113,37 @@ impl Mapping {
             return !dead.is_empty();
         }
         let mishaps = self.mishaps.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if mishaps.lost {
-            messages.iter().for_each(|message| self.delete(message));
+        let messages = match mishaps.lost {
+            false => messages,
+            true => {
+                let names =
+                    |message: &Value| message["Body"].as_str().is_some_and(|body| body.contains("\"parcel\"") || body.contains("\"run\""));
+                let (lost, left): (Vec<Value>, Vec<Value>) = messages.into_iter().partition(names);
+                lost.iter().for_each(|message| self.delete(message));
+                left
+            }
+        };
+        if messages.is_empty() {
             return true;
         }
         for _ in 0..if mishaps.doubled { 2 } else { 1 } {
             self.calls.fetch_add(1, Ordering::Relaxed);
             let (mapping, messages, late) = (Arc::clone(self), messages.clone(), mishaps.late);
             std::thread::spawn(move || {
-                std::thread::sleep(late);
+                mapping.wait(late);
                 mapping.work(&messages);
                 mapping.calls.fetch_sub(1, Ordering::Relaxed);
             });
         }
         true
+    }
+
+    /// A message comes late, unless all is over before.
+    fn wait(&self, late: Duration) {
+        let end = Instant::now() + late;
+        while Instant::now() < end && !self.function.is_over() {
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     fn work(&self, messages: &[Value]) {

@@ -21,13 +21,16 @@ pub struct Invocation {
     /// Unix milliseconds at which Lambda would end the process.
     pub deadline_ms: u64,
     /// The answer, or the error that the process reported.
-    pub reply: oneshot::Sender<Result<Value, String>>,
+    pub reply: Reply,
 }
+
+/// Takes the answer to a call.
+pub type Reply = oneshot::Sender<Result<Value, String>>;
 
 /// What the handlers share.
 struct Api {
     events: Mutex<mpsc::UnboundedReceiver<Invocation>>,
-    open: std::sync::Mutex<Option<(String, oneshot::Sender<Result<Value, String>>)>>,
+    open: std::sync::Mutex<Option<(String, Reply)>>,
 }
 
 /// The Runtime API of one process.

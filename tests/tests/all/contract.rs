@@ -3,9 +3,9 @@
 use std::cell::RefCell;
 
 use backend_embedded::{DataDir, EmbeddedObjects, EmbeddedSecrets, EmbeddedStore, Unlock};
-use tests::aws::Stacks;
-use tests::contract::{objects_contract, secrets_contract, store_contract};
-use tests::memory::{MemoryObjects, MemorySecrets, MemoryStore};
+use tests::aws::{Stack, Stacks, moto};
+use tests::contract::{objects_contract, queue_contract, secrets_contract, store_contract};
+use tests::memory::{MemoryObjects, MemoryQueue, MemorySecrets, MemoryStore};
 
 /// New data directories, kept until the test ends.
 #[derive(Default)]
@@ -87,4 +87,23 @@ async fn the_objects_on_s3_keep_the_contract() {
 async fn the_sealing_with_kms_keeps_the_contract() {
     let Some(stacks) = Stacks::new() else { return };
     secrets_contract(|| stacks.aws().secrets()).await;
+}
+
+#[tokio::test]
+async fn the_queue_in_memory_keeps_the_contract() {
+    queue_contract(|| {
+        let queue = MemoryQueue::new();
+        (queue.clone(), move || queue.take(0))
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_queue_on_sqs_keeps_the_contract() {
+    let Some(moto) = moto() else { return };
+    queue_contract(|| {
+        let stack = Stack::new(moto);
+        (stack.aws().queue(&stack.queue), move || stack.take_messages())
+    })
+    .await;
 }

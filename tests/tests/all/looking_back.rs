@@ -78,7 +78,7 @@ fn a_listed_delivery_has_its_keys_its_status_and_all_its_attempts() {
     for owed in &world.past.deliveries {
         let run = &world.past.runs[owed.run];
         let delivery = done(world.look().delivery(&owed.id)).unwrap().unwrap();
-        assert_eq!((delivery.status, &delivery.row_keys, &delivery.run), (owed.status, &owed.keys, &run.id));
+        assert_eq!((delivery.status, &delivery.row_keys, delivery.run.as_ref()), (owed.status, &owed.keys, Some(&run.id)));
         let attempts: Vec<_> = delivery.attempts.iter().map(|attempt| (attempt.class, attempt.number, attempt.started_ms())).collect();
         let expected: Vec<_> = owed.attempts.iter().map(|(class, record)| (*class, record.number, record.started_ms)).collect();
         assert_eq!(attempts, expected);

@@ -1,10 +1,12 @@
 //! Every integration test, as one binary.
 
 mod api;
+mod aws;
 mod backend;
 mod catalog;
 mod charge;
 mod contract;
+mod events;
 mod house;
 mod infra;
 mod journey;

@@ -74,6 +74,18 @@ fn whatever_fails_all_is_delivered_once_and_within_the_limits() {
     assert!(crowded >= seeds / 4, "only {crowded} of {seeds} seeds had requests side by side");
 }
 
+/// faults.md H1, H4, I6: events beside runs, handed in by processes that die and hand them in again. Each is owed once, comes to its end, and
+/// those of a contact arrive in their order; the limits hold over both.
+#[test]
+fn whatever_fails_events_are_taken_once_and_end_in_their_order() {
+    let seeds = number_from_environment("PENSTOCK_SEEDS").unwrap_or(SEEDS) / 10;
+    for_each(0..seeds, |seed| {
+        let workload = Workload { events: 1 + (seed % 7) as usize * 3, ..Workload::drawn(seed) };
+        let outcome = run(&workload, seed, false);
+        assert_sound(&format!("seed {seed} with events"), &outcome);
+    });
+}
+
 #[test]
 fn seeds_that_found_something_once_stay_sound() {
     let lines: Vec<&str> = REGRESS.lines().filter(|line| !line.starts_with('#') && !line.trim().is_empty()).collect();

@@ -174,6 +174,6 @@ fn a_file_that_cannot_be_read_says_so_and_what_to_do() {
 #[test]
 fn the_report_for_machines_has_path_line_column_and_message() {
     let error = load_text("colour: red\n").unwrap_err();
-    let message = "unknown key `colour`; use `organization`, `credentials`, `destinations`, `models` or `exports`";
+    let message = "unknown key `colour`; use `organization`, `credentials`, `destinations`, `models`, `exports`, `requests`, `rules` or `event_types`";
     assert_eq!(error.to_json(), json!({"problems": [{"path": "colour", "line": 1, "column": 1, "message": message}]}));
 }

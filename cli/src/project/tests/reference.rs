@@ -12,6 +12,8 @@ credentials: {crm: {type: bearer, token: x}}
 destinations: {crm: {base_url: "https://api.example.com", actions: {add: {url: /members}}}}
 models: {newsletter: {primary_key: [id], source: {type: file, path: rows.csv}}}
 exports: {newsletter: {model: newsletter, destination: crm, fields: [{from: id, to: id}], actions: {add: {url: /members}}}}
+requests: {customer_profile: {url: "https://profiles.example.com"}}
+rules: {crm: {on: contact.subscribed, steps: [{}, {deliver: {destination: crm, action: add}}]}}
 "#;
 
 fn value(text: &str) -> Value {
@@ -43,29 +45,31 @@ fn beside(section: &Section, key: &Key) -> Map<String, Value> {
 fn document(section: &Section, key: &Key) -> Value {
     let mut document = value(BASE);
     let mut at = &mut document;
-    let (mut list, mut top) = (false, "");
+    let mut top = "";
     for word in section.place.split('.').filter(|word| !word.is_empty()) {
         let name = match word {
             "<name>" if matches!(top, "models" | "exports") => "newsletter",
             "<name>" => "crm",
             "<action>" => "add",
-            "fields[]" => {
-                list = true;
-                "fields"
-            }
-            other => other,
+            other => other.trim_end_matches("[]"),
         };
         top = if top.is_empty() { word } else { top };
         at = &mut at[name];
-    }
-    if list {
-        at = &mut at[0];
+        if word.ends_with("[]") {
+            if !at.is_array() {
+                *at = Value::Array(vec![Value::Null]);
+            }
+            at = &mut at[0];
+        }
     }
     // Their type decides which other keys belong there.
     if top == "credentials" || section.place.ends_with(".source") || !at.is_object() {
         *at = Value::Object(Map::new());
     }
     at.as_object_mut().unwrap().extend(beside(section, key));
+    if top != "rules" {
+        document["rules"] = Value::Object(Map::new());
+    }
     document
 }
 

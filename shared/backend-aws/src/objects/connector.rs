@@ -9,6 +9,7 @@ use aws_smithy_runtime_api::client::http::HttpConnector as _;
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest as SdkRequest;
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_types::body::SdkBody;
+use http::Method;
 use http_body_util::BodyExt;
 use object_store::ClientOptions;
 use object_store::client::{
@@ -44,7 +45,10 @@ impl HttpService for S3Connector {
         let answer = self.http.call(request).await;
         let status = answer.as_ref().ok().map(|answer| answer.status().as_u16());
         self.meter.s3(&method, &uri, status);
-        let answer = answer.map_err(of_connector)?.try_into_http1x().map_err(|error| HttpError::new(HttpErrorKind::Decode, error))?;
+        let answer = answer
+            .map_err(|error| of_connector(&method, error))?
+            .try_into_http1x()
+            .map_err(|error| HttpError::new(HttpErrorKind::Decode, error))?;
         Ok(answer.map(|body| HttpResponseBody::new(body.map_err(|error| HttpError::new_boxed(HttpErrorKind::Interrupted, error)))))
     }
 }
@@ -57,14 +61,14 @@ fn sdk_body(body: HttpRequestBody) -> SdkBody {
     }
 }
 
-/// What the kind decides is whether `object_store` tries again.
-fn of_connector(error: ConnectorError) -> HttpError {
-    let kind = if error.is_timeout() {
-        HttpErrorKind::Timeout
-    } else if error.is_io() {
-        HttpErrorKind::Interrupted
-    } else {
-        HttpErrorKind::Unknown
+/// The kind decides whether `object_store` tries again: not what could not be sent at all; a deletion always, which does no harm the second
+/// time; of the rest what it knows to do no harm.
+fn of_connector(method: &Method, error: ConnectorError) -> HttpError {
+    let kind = match method {
+        _ if error.is_user() => HttpErrorKind::Unknown,
+        &Method::DELETE => HttpErrorKind::Request,
+        _ if error.is_timeout() => HttpErrorKind::Timeout,
+        _ => HttpErrorKind::Interrupted,
     };
     HttpError::new(kind, error)
 }

@@ -64,6 +64,8 @@ pub(crate) fn bucket(environment: &Environment, name: &str, http: Connector, met
         .with_region(&environment.region)
         .with_credentials(Arc::new(StaticCredentialProvider::new(credential)))
         .with_retry(retry)
+        // One by one they are free; together they are a POST.
+        .with_disable_bulk_delete(true)
         .with_http_connector(S3Connector::new(http, meter.clone()));
     match &environment.endpoint {
         // Beside AWS itself buckets are rarely host names.
@@ -110,9 +112,22 @@ impl AwsObjects {
         }
     }
 
+    /// Why an object could not be read. To who may list only below prefixes S3 answers 403 for an object that is not there
+    /// (docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html, permissions), so a refusal is looked into.
+    async fn unread(&self, name: &str, error: &object_store::Error) -> PortError {
+        let refused = matches!(error, object_store::Error::PermissionDenied { .. });
+        match refused && self.list(name).await.is_ok_and(|names| !names.iter().any(|there| there == name)) {
+            true => PortError::Missing(format!("object {name}")),
+            false => failed("read", name, error),
+        }
+    }
+
     /// The length of an object.
     async fn length(&self, name: &str) -> Result<u64, PortError> {
-        let about = self.bucket.head(&name::path(name)?).await.map_err(|error| failed("read", name, &error))?;
+        let about = match self.bucket.head(&name::path(name)?).await {
+            Ok(about) => about,
+            Err(error) => return Err(self.unread(name, &error).await),
+        };
         Ok(about.size)
     }
 
@@ -130,7 +145,9 @@ impl AwsObjects {
         match self.bucket.get_opts(&name::path(name)?, options).await {
             Ok(found) if found.meta.size < range.end => Err(beyond(found.meta.size)),
             Ok(found) => collect(name, found).await,
-            Err(error @ object_store::Error::NotFound { .. }) => Err(failed("read", name, &error)),
+            Err(error @ (object_store::Error::NotFound { .. } | object_store::Error::PermissionDenied { .. })) => {
+                Err(self.unread(name, &error).await)
+            }
             // S3 answers 416 to a range that starts behind the end.
             Err(error) => match self.length(name).await {
                 Ok(length) if length < range.end => Err(beyond(length)),
@@ -174,7 +191,10 @@ impl Objects for AwsObjects {
         let place = name::path(name)?;
         match range {
             Some(range) => self.get_range(name, range).await,
-            None => collect(name, self.bucket.get(&place).await.map_err(|error| failed("read", name, &error))?).await,
+            None => match self.bucket.get(&place).await {
+                Ok(found) => collect(name, found).await,
+                Err(error) => Err(self.unread(name, &error).await),
+            },
         }
     }
 
@@ -184,7 +204,8 @@ impl Objects for AwsObjects {
         let options = GetOptions { if_none_match: kept.as_ref().map(|kept| kept.tag.clone()), ..GetOptions::default() };
         let found = match (self.bucket.get_opts(&place, options).await, kept) {
             (Err(object_store::Error::NotModified { .. }), Some(kept)) => return Ok(kept.path),
-            (found, _) => found.map_err(|error| failed("read", name, &error))?,
+            (Ok(found), _) => found,
+            (Err(error), _) => return Err(self.unread(name, &error).await),
         };
         let (length, tag) = (found.meta.size, found.meta.e_tag.clone());
         let mut fresh = self.scratch.begin(name, length).await?;

@@ -65,7 +65,7 @@ struct Step {
 }
 
 impl<S: Store, K: Secrets> Catalog<'_, S, K> {
-    /// Makes a project file's content (`organization`, `credentials`, `destinations`, `models`, `exports`) what is defined. `prune`
+    /// Makes a project file's content (`organization` and the sections of all kinds) what is defined. `prune`
     /// deletes what it does not have; `dry_run` only tells. All of it is checked together before anything is written, and nothing is
     /// written where nothing changes.
     ///
@@ -123,7 +123,7 @@ impl<S: Store, K: Secrets> Catalog<'_, S, K> {
                 let path = path_of_key(kind.section(), id);
                 // A name that is none is a problem of the parser's.
                 after[kind.section()][id] = body.clone();
-                let Ok(name) = Name::new(id) else { continue };
+                let Ok(name) = kind.name(id) else { continue };
                 if let Some(problem) = too_large(body) {
                     problems.push(Problem { path, message: problem.message });
                     continue;

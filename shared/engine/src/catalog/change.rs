@@ -221,7 +221,7 @@ impl<S: Store, K: Secrets> Catalog<'_, S, K> {
                 let held = origin::of_first_use(current.map(|entry| &entry.body), body, credential)?;
                 Ok((None, held.map(|held| (credential.id.clone(), held))))
             }
-            Kind::Model | Kind::Export => Ok((None, None)),
+            Kind::Model | Kind::Export | Kind::Request | Kind::EventType | Kind::Rule => Ok((None, None)),
         }
     }
 
@@ -316,9 +316,6 @@ fn relative<'p>(definition: &str, path: &'p str) -> Option<&'p str> {
 
 /// The definitions that name this one.
 fn users(whole: &Whole, kind: Kind, id: &Name) -> Vec<String> {
-    let names_it = |entry: &&Entry| {
-        let keys = entry.kind.references().iter().filter(|(_, referred)| *referred == kind);
-        keys.map(|(key, _)| entry.held.definition.get(key).and_then(Value::as_str)).any(|name| name == Some(id.as_str()))
-    };
+    let names_it = |entry: &&Entry| entry.kind.names(&entry.held.definition, kind, id.as_str());
     whole.entries.iter().filter(names_it).map(|entry| path_of_key(entry.kind.section(), entry.id.as_str())).collect()
 }

@@ -178,7 +178,7 @@ impl<S: Store, K: Secrets> Catalog<'_, S, K> {
                     break;
                 }
                 let sort = &stored.key.sort;
-                let id = Name::new(sort).map_err(|e| PortError::Failed(format!("a definition of kind {kind} cannot be read: {e}")))?;
+                let id = kind.name(sort).map_err(|e| PortError::Failed(format!("a definition of kind {kind} cannot be read: {e}")))?;
                 let held = decode(kind.as_str(), sort, &stored.body)?;
                 start = format!("{sort}!");
                 if marks || !held.gone {

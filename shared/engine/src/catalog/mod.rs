@@ -1,4 +1,5 @@
-//! Definitions that a server keeps: credentials, destinations, models, exports and the organization's settings, each a document with a
+//! Definitions that a server keeps: credentials, destinations, models, exports, requests,
+//! event types, rules and the organization's settings, each a document with a
 //! revision, its secrets sealed.
 //!
 //! A change is checked together with everything else that is defined, by the parser that reads project files, so that what is stored is
@@ -41,11 +42,17 @@ pub enum Kind {
     Model,
     /// What joins a model to a destination.
     Export,
+    /// A reusable pull of JSON.
+    Request,
+    /// A type of events.
+    EventType,
+    /// What is sent when an event comes.
+    Rule,
 }
 
 impl Kind {
     /// All of them, each after what it refers to.
-    pub const ALL: [Kind; 4] = [Kind::Credential, Kind::Destination, Kind::Model, Kind::Export];
+    pub const ALL: [Kind; 7] = [Kind::Credential, Kind::Destination, Kind::Model, Kind::Export, Kind::Request, Kind::EventType, Kind::Rule];
 
     /// The word for one.
     pub fn as_str(self) -> &'static str {
@@ -54,6 +61,9 @@ impl Kind {
             Kind::Destination => "destination",
             Kind::Model => "model",
             Kind::Export => "export",
+            Kind::Request => "request",
+            Kind::EventType => "event_type",
+            Kind::Rule => "rule",
         }
     }
 
@@ -64,6 +74,9 @@ impl Kind {
             Kind::Destination => "destinations",
             Kind::Model => "models",
             Kind::Export => "exports",
+            Kind::Request => "requests",
+            Kind::EventType => "event_types",
+            Kind::Rule => "rules",
         }
     }
 
@@ -72,12 +85,32 @@ impl Kind {
         Kind::ALL.into_iter().find(|kind| kind.section() == word)
     }
 
-    /// The keys of a definition that name another one, and of which kind.
-    fn references(self) -> &'static [(&'static str, Kind)] {
+    /// The name of a definition of this kind; the error says what is allowed.
+    pub fn name(self, text: &str) -> Result<Name, String> {
         match self {
-            Kind::Credential | Kind::Model => &[],
-            Kind::Destination => &[("credential", Kind::Credential)],
-            Kind::Export => &[("model", Kind::Model), ("destination", Kind::Destination)],
+            Kind::EventType => Name::dotted(text),
+            _ => Name::new(text),
+        }
+    }
+
+    /// Whether a definition of this kind names the one of that kind and name.
+    fn names(self, body: &Value, kind: Kind, name: &str) -> bool {
+        let at = |value: &Value, key: &str| value.get(key).and_then(Value::as_str) == Some(name);
+        match (self, kind) {
+            (Kind::Destination, Kind::Credential) => at(body, "credential"),
+            (Kind::Export, Kind::Model) => at(body, "model"),
+            (Kind::Export, Kind::Destination) => at(body, "destination"),
+            (Kind::Rule, Kind::EventType) => at(body, "on"),
+            (Kind::Rule, Kind::Request | Kind::Destination) => {
+                let (step, key) = if kind == Kind::Request { ("fetch", "request") } else { ("deliver", "destination") };
+                body.get("steps")
+                    .and_then(Value::as_array)
+                    .into_iter()
+                    .flatten()
+                    .filter_map(|each| each.get(step))
+                    .any(|step| at(step, key))
+            }
+            _ => false,
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::model::status::StatusSet;
 use crate::port::Method;
 
 /// The five methods (GL-47, GL-61, HT-22).
-const METHODS: [(&str, Method); 5] =
+pub(super) const METHODS: [(&str, Method); 5] =
     [("GET", Method::Get), ("POST", Method::Post), ("PUT", Method::Put), ("PATCH", Method::Patch), ("DELETE", Method::Delete)];
 
 /// Whose actions are read.
@@ -71,6 +71,29 @@ impl<'a> Reader<'_, 'a> {
         }
         let switched_on = |reading: Option<Reading>| reading.filter(|reading| reading.on).and_then(|reading| reading.action);
         Some(Actions { add: switched_on(add), update: switched_on(update), remove: switched_on(remove) })
+    }
+
+    /// One action of the destination alone, as a rule uses it. `Err`: it is off; `Ok(None)`: something is wrong with it and was reported.
+    pub(super) fn single(&self, name: ActionName) -> Result<Option<Action>, ()> {
+        let wishes = merge(self.draft.and_then(|draft| draft.actions.as_ref()), None);
+        let wish = match name {
+            ActionName::Add => &wishes.add,
+            ActionName::Update => &wishes.update,
+            ActionName::Remove => &wishes.remove,
+        };
+        let reading = match (wish, &wishes.add) {
+            (Wish::Written(place), _) => self.action(name, place, name != ActionName::Remove),
+            (Wish::SameAsAdd(_), Wish::Written(add)) if name == ActionName::Update => {
+                let entries = add.map().unwrap_or_default().into_iter().filter(|(name, _)| *name != "enabled");
+                self.action(ActionName::Update, &add.merged(entries.collect()), true)
+            }
+            (Wish::Unwritten | Wish::Off, _) => return Err(()),
+            (Wish::SameAsAdd(_) | Wish::Wrong, _) => None,
+        };
+        match reading {
+            Some(reading) if !reading.on => Err(()),
+            reading => Ok(reading.and_then(|reading| reading.action)),
+        }
     }
 
     /// Looks through the actions of a destination that no export uses.
@@ -155,7 +178,7 @@ fn same_as_itself(place: &Place<'_>) -> Option<Reading> {
 }
 
 /// A JSON template, an object, or null.
-fn body(place: &Place<'_>) -> Option<Body> {
+pub(super) fn body(place: &Place<'_>) -> Option<Body> {
     if let Some(text) = place.as_text() {
         return template(place, text, Part::Json).map(Body::Json);
     }

@@ -1,6 +1,10 @@
 //! Every key of the project file: what the parser knows, what the reference page says and where `${NAME}` is replaced come from these
 //! tables. They must not decide anything: the rules stand in the parser.
 
+mod events;
+
+pub(super) use events::{ATTRIBUTE, DELIVER, EVENT_TYPE, FETCH, REQUEST, RULE, STEP};
+
 /// A key of a section.
 #[derive(Debug)]
 pub struct Key {
@@ -89,6 +93,13 @@ pub const SECTIONS: &[&Section] = &[
     &FIELD,
     &SCHEDULE,
     &GUARD,
+    &REQUEST,
+    &RULE,
+    &STEP,
+    &FETCH,
+    &DELIVER,
+    &EVENT_TYPE,
+    &ATTRIBUTE,
 ];
 
 pub(super) static TOP: Section = Section {
@@ -112,9 +123,27 @@ pub(super) static TOP: Section = Section {
             "{newsletter: {model: newsletter, destination: crm}}",
             "Which model goes to which destination.",
         ),
-        later("requests", "Reusable pulls of JSON."),
-        later("rules", "What happens when an event comes."),
-        later("event_types", "The events that rules may name."),
+        key(
+            "requests",
+            "object by name",
+            "{}",
+            "{customer_profile: {url: \"https://profiles.example.com/v1/{{contact.id}}\"}}",
+            "Reusable pulls of JSON that rules run.",
+        ),
+        key(
+            "rules",
+            "object by name",
+            "{}",
+            "{welcome: {on: contact.subscribed, steps: [{deliver: {destination: crm, action: add}}]}}",
+            "What is sent when an event comes.",
+        ),
+        key(
+            "event_types",
+            "object by event type",
+            "{}",
+            "{order.placed: {attributes: [{key: total, type: number}]}}",
+            "Events that rules may name, besides `contact.subscribed` and `contact.unsubscribed`, which come built in.",
+        ),
     ],
 };
 
@@ -125,7 +154,7 @@ pub(super) static ORGANIZATION: Section = Section {
         key("id", "name", "default", "acme", "Its name in documents."),
         key("name", "text", "the id", "Acme", "Its label; what `{{organization_name}}` shows."),
         key("retention_days", "whole number, 1 to 3650", "30", "30", "How long deliveries and attempts are kept."),
-        later("attributes", "Values that rules see."),
+        key("attributes", "object of values", "{}", "{store_name: Acme Berlin}", "What rules see as `team.custom_attributes`."),
     ],
 };
 

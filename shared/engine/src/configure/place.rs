@@ -119,6 +119,14 @@ impl<'a> Place<'a> {
         }
     }
 
+    /// Whatever stands here, unless it is put together from several places.
+    pub(super) fn value(&self) -> Option<&'a Value> {
+        match self.content {
+            Content::Plain(value) => Some(value),
+            Content::Merged(_) => None,
+        }
+    }
+
     /// The text that stands here, if it is one; reports nothing.
     pub(super) fn as_text(&self) -> Option<&'a str> {
         match self.content {

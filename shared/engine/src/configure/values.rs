@@ -158,6 +158,11 @@ pub(super) fn header_templates(place: &Place<'_>) -> Vec<(String, String)> {
     templates(headers(place), Part::Header)
 }
 
+/// Variables as an object; values are templates for text.
+pub(super) fn text_templates(place: &Place<'_>) -> Vec<(String, String)> {
+    templates(place.map().unwrap_or_default(), Part::Text)
+}
+
 /// Query parameters as an object; values are templates.
 pub(super) fn query_templates(place: &Place<'_>) -> Vec<(String, String)> {
     let entries = place.map().unwrap_or_default();

@@ -3,6 +3,7 @@
 //! The only place that waits. Nothing is spawned: dropping the future stops everything at once, as a crash would.
 
 mod attempts;
+mod events;
 
 use super::attach::Attachments;
 use super::command::{Command, Probe};
@@ -10,7 +11,7 @@ use super::log::{self, Batch, Book, Log};
 use super::owner::{self, Beat, Claim, Owned, Ownership};
 use super::{Ports, Pulse, Watch};
 use crate::keys::{self, LaneName};
-use crate::lane::backlog::{self, Parcel};
+use crate::lane::backlog::{self, Holds, Parcel};
 use crate::lane::lease::Predecessor;
 use crate::lane::permits::Canary;
 use crate::lane::pump::{Grant, Leaving, Next, Pump, Settings, Slot};
@@ -28,6 +29,8 @@ use std::future::Future;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::Poll;
+
+use events::{Events, Readied};
 
 /// So many parcels with fresh deliveries are open at once; with at most 4 MB of rows each this bounds memory.
 const OPEN_PARCELS: usize = 8;
@@ -125,6 +128,7 @@ type Pending<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
 enum Event {
     Answered(Box<(Flight, Exchange)>),
     Recorded(Recording),
+    Readied(Readied),
     Beaten(Beaten),
     Asked(Command),
     Woken,
@@ -180,6 +184,7 @@ struct Worker<'a, S, O, T, C> {
     contexts: HashMap<String, Rc<Context>>,
     /// Parcels of the backlog that are not open, by run, each in order.
     waiting: BTreeMap<String, VecDeque<(Key, Parcel)>>,
+    events: Events,
     /// Some run may have parcels waiting and none open.
     turns_changed: bool,
     /// Runs that were canceled, and those of them that have something on its way or unrecorded.
@@ -221,6 +226,7 @@ impl<'a, S: Store, O: Objects, T: Transport, C: Clock> Worker<'a, S, O, T, C> {
             log: Log::new(job.thrift.record_within),
             contexts: HashMap::new(),
             waiting: BTreeMap::new(),
+            events: Events::default(),
             turns_changed: false,
             withdrawn: BTreeSet::new(),
             draining: BTreeSet::new(),
@@ -238,6 +244,7 @@ impl<'a, S: Store, O: Objects, T: Transport, C: Clock> Worker<'a, S, O, T, C> {
         let mut commands = pin!(commands.fuse());
         let mut stopped = None;
         let mut in_flight = FuturesUnordered::new();
+        let mut readying: FuturesUnordered<Pending<'a, Readied>> = FuturesUnordered::new();
         let mut recording: Option<Pending<'a, Recording>> = None;
         let mut beating: Option<Pending<'a, Beaten>> = None;
         self.look().await?;
@@ -287,6 +294,10 @@ impl<'a, S: Store, O: Objects, T: Transport, C: Clock> Worker<'a, S, O, T, C> {
                     self.load(slot).await?;
                     continue;
                 }
+                Next::Prepare(candidate) => {
+                    readying.push(self.ready(candidate, now));
+                    continue;
+                }
                 Next::Beat if beating.is_none() => {
                     beating = Some(self.beat(now));
                     continue;
@@ -329,6 +340,9 @@ impl<'a, S: Store, O: Objects, T: Transport, C: Clock> Worker<'a, S, O, T, C> {
                 if let Poll::Ready(Some(answer)) = in_flight.poll_next_unpin(context) {
                     return Poll::Ready(Event::Answered(Box::new(answer)));
                 }
+                if let Poll::Ready(Some(readied)) = readying.poll_next_unpin(context) {
+                    return Poll::Ready(Event::Readied(readied));
+                }
                 if stopped.is_none()
                     && let Poll::Ready(Some(command)) = commands.as_mut().poll_next(context)
                 {
@@ -346,6 +360,7 @@ impl<'a, S: Store, O: Objects, T: Transport, C: Clock> Worker<'a, S, O, T, C> {
                         done(exchange, ended.mono - started.mono);
                     }
                 },
+                Event::Readied(readied) => self.readied(readied, chance())?,
                 Event::Recorded((result, batch)) => {
                     recording = None;
                     self.recorded(result, batch)?;
@@ -384,7 +399,8 @@ impl<'a, S: Store, O: Objects, T: Transport, C: Clock> Worker<'a, S, O, T, C> {
     fn pulse(&mut self, now: Now) {
         if now.mono >= self.pulse_at {
             self.pulse_at = now.mono + crate::lane::SECOND;
-            let waiting: u64 = self.waiting.values().flatten().map(|(_, parcel)| u64::from(parcel.deliveries)).sum();
+            let waiting = self.waiting.values().flatten().chain(&self.events.waiting);
+            let waiting: u64 = waiting.map(|(_, parcel)| u64::from(parcel.deliveries)).sum();
             let permits = self.pump.permits().free();
             self.watch.pulse(Pulse { in_flight: self.pump.in_flight(), permits, owed: waiting + self.pump.owed() });
         }
@@ -393,6 +409,7 @@ impl<'a, S: Store, O: Objects, T: Transport, C: Clock> Worker<'a, S, O, T, C> {
     fn stop(&mut self) {
         self.pump.stop();
         self.waiting.clear();
+        self.events.waiting.clear();
         self.probes.clear();
     }
 
@@ -436,10 +453,14 @@ impl<'a, S: Store, O: Objects, T: Transport, C: Clock> Worker<'a, S, O, T, C> {
         let now = self.ports.clock.now();
         let all = backlog::read(self.ports.store, self.job.lane, now.wall / 1_000_000).await?;
         let open = self.pump.keys();
-        let known: BTreeSet<Key> = self.waiting.values().flatten().map(|(key, _)| key.clone()).collect();
+        let known: BTreeSet<Key> = self.waiting.values().flatten().chain(&self.events.waiting).map(|(key, _)| key.clone()).collect();
         let mut count = 0;
         for (key, parcel) in all {
-            if !open.contains(&key) && !known.contains(&key) && !self.withdrawn.contains(&parcel.run) {
+            let is_new = !open.contains(&key) && !known.contains(&key) && !self.withdrawn.contains(&parcel.run);
+            if is_new && parcel.rule().is_some() {
+                self.events.waiting.push_back((key, parcel));
+                count += 1;
+            } else if is_new {
                 self.waiting.entry(parcel.run.clone()).or_default().push_back((key, parcel));
                 count += 1;
             }
@@ -465,6 +486,7 @@ impl<'a, S: Store, O: Objects, T: Transport, C: Clock> Worker<'a, S, O, T, C> {
 
     /// Opens parcels until enough are open.
     async fn top_up(&mut self) -> Result<(), PortError> {
+        self.open_events().await?;
         while let Some(run) = self.turn() {
             let Some(parcels) = self.waiting.get_mut(&run) else { continue };
             let opened = parcels.pop_front();
@@ -480,18 +502,25 @@ impl<'a, S: Store, O: Objects, T: Transport, C: Clock> Worker<'a, S, O, T, C> {
                     None => continue,
                 }
             }
-            let (first, behind) = keys::segments_of(parcel.number);
-            let partition = keys::run_partition(&self.job.lane.organization, &parcel.run);
-            let stored = self.ports.store.list(&partition, &first..&behind, usize::MAX, wall).await?;
-            let mut history = Vec::new();
-            for document in stored {
-                let segment = Segment::decode(&document.body).map_err(PortError::Failed)?;
-                history.extend(segment.attempts.into_iter().map(|record| (segment.class, record)));
-            }
-            let slot = self.pump.add(key, parcel, &history, self.ports.clock.now());
-            if self.pump.is_done(slot) {
-                self.ended.push(slot);
-            }
+            self.open(key, parcel).await?;
+        }
+        Ok(())
+    }
+
+    /// Opens a parcel, with what the log says of it.
+    async fn open(&mut self, key: Key, parcel: Parcel) -> Result<(), PortError> {
+        let (first, behind) = keys::segments_of(parcel.number);
+        let partition = keys::run_partition(&self.job.lane.organization, &parcel.run);
+        let wall = self.ports.clock.now().wall / 1_000_000;
+        let stored = self.ports.store.list(&partition, &first..&behind, usize::MAX, wall).await?;
+        let mut history = Vec::new();
+        for document in stored {
+            let segment = Segment::decode(&document.body).map_err(PortError::Failed)?;
+            history.extend(segment.attempts.into_iter().map(|record| (segment.class, record)));
+        }
+        let slot = self.pump.add(key, parcel, &history, self.ports.clock.now());
+        if self.pump.is_done(slot) {
+            self.ended.push(slot);
         }
         Ok(())
     }
@@ -510,7 +539,10 @@ impl<'a, S: Store, O: Objects, T: Transport, C: Clock> Worker<'a, S, O, T, C> {
 
     async fn load(&mut self, slot: Slot) -> Result<(), PortError> {
         let parcel = self.pump.parcel(slot);
-        let block = self.ports.objects.get(&parcel.object, Some(parcel.offset..parcel.offset + parcel.length)).await?;
+        let Holds::Rows { object, offset, length } = &parcel.holds else {
+            return Err(PortError::Failed(format!("{} has no rows", parcel.run)));
+        };
+        let block = self.ports.objects.get(object, Some(*offset..offset + length)).await?;
         let deliveries = block::unpack(&block).map_err(PortError::Failed)?;
         if deliveries.len() != parcel.deliveries as usize {
             return Err(PortError::Failed(format!(
@@ -536,6 +568,7 @@ impl<'a, S: Store, O: Objects, T: Transport, C: Clock> Worker<'a, S, O, T, C> {
             .into_iter()
             .filter_map(|slot| {
                 self.rows.remove(&slot);
+                self.events.forget(slot);
                 self.pump.remove(slot).map(|(key, parcel)| (slot, key, parcel))
             })
             .collect();
@@ -591,7 +624,7 @@ impl<'a, S: Store, O: Objects, T: Transport, C: Clock> Worker<'a, S, O, T, C> {
         let heard = bell::hear(store, lane, wall).await?;
         if self.look().await? > 0 {
             self.top_up().await?;
-            if self.pump.fresh_parcels() > 0 || self.pump.next_retry().is_some() || !self.ended.is_empty() {
+            if self.pump.fresh_parcels() + self.pump.fresh_events() > 0 || self.pump.next_retry().is_some() || !self.ended.is_empty() {
                 return Ok(false);
             }
         }

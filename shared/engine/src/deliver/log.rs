@@ -7,6 +7,7 @@ use crate::judge::Class;
 use crate::keys::{self, LaneName, Recording};
 use crate::lane::backlog::Parcel;
 use crate::lane::pump::Slot;
+use crate::model::name::Name;
 use crate::port::{Document, Expect, Index, IndexEntry, Key, Objects, PortError, Store, Write};
 use crate::record::page;
 use crate::record::segment::{AttemptRecord, Segment, UnsentRow};
@@ -30,6 +31,7 @@ struct Lot {
     run: String,
     parcel: u32,
     export: String,
+    rule: Option<Name>,
     attempts: Vec<AttemptRecord>,
     unsent: Vec<UnsentRow>,
     page: Vec<u8>,
@@ -42,7 +44,7 @@ pub struct Origin<'a> {
     pub slot: Slot,
     /// The parcel.
     pub parcel: &'a Parcel,
-    /// Its run's export.
+    /// Its run's export; empty where it is an event's.
     pub export: &'a str,
 }
 
@@ -100,6 +102,7 @@ impl Log {
             run: parcel.run.clone(),
             parcel: parcel.number,
             export: export.to_string(),
+            rule: parcel.rule().cloned(),
             ..Lot::default()
         })
     }
@@ -153,7 +156,7 @@ fn page_name(Book { lane, generation }: Book, run: &str, sequence: u64) -> Strin
     format!("{}{:x}-{generation:08x}{sequence:08x}", keys::pages(&lane.organization, run), lane.share)
 }
 
-/// The three lists an attempt is found in: its destination's, its export's and the organization's. Rows that were not sent are no
+/// The three lists an attempt is found in: its destination's, its export's or rule's, and the organization's. Rows that were not sent are no
 /// attempt.
 fn index_entries(lane: &LaneName, lot: &Lot, class: Class, last: bool, recording: Recording) -> Vec<IndexEntry> {
     let starts = || lot.attempts.iter().map(|attempt| attempt.started_ms);
@@ -162,9 +165,13 @@ fn index_entries(lane: &LaneName, lot: &Lot, class: Class, last: bool, recording
     let sort = keys::attempts_sort(newest, &lot.run, lot.parcel, recording);
     let summary = format!("{oldest} {}", lot.attempts.len());
     let entry = |index, partition| IndexEntry { index, partition, sort: sort.clone(), summary: summary.clone() };
+    let of = match &lot.rule {
+        Some(rule) => keys::attempts_of_rule(organization, rule, class, last),
+        None => keys::attempts_of_export(organization, &lot.export, class, last),
+    };
     vec![
         entry(Index::First, keys::attempts_of_destination(organization, &lane.destination, class, last)),
-        entry(Index::Second, keys::attempts_of_export(organization, &lot.export, class, last)),
+        entry(Index::Second, of),
         entry(Index::Third, keys::attempts(organization, class, last)),
     ]
 }
@@ -215,7 +222,7 @@ pub async fn write<S: Store, O: Objects>(
         return Ok(complete);
     }
     let mut runs: BTreeMap<&str, Vec<u32>> = BTreeMap::new();
-    for (_, _, parcel) in &batch.done {
+    for (_, _, parcel) in batch.done.iter().filter(|(_, _, parcel)| parcel.rule().is_none()) {
         runs.entry(&parcel.run).or_default().push(parcel.number);
     }
     for (run, parcels) in runs {

@@ -14,6 +14,7 @@ pub mod owner;
 use crate::judge::Class;
 use crate::keys::LaneName;
 use crate::lane::pump::Waiting;
+use crate::model::name::Name;
 
 /// The ports that delivery needs.
 #[derive(Debug)]
@@ -41,10 +42,12 @@ impl<S, O, T, C> Copy for Ports<'_, S, O, T, C> {}
 pub struct Attempted<'a> {
     /// The lane that it went through.
     pub lane: &'a LaneName,
-    /// The run.
+    /// The run; of an event's, its errand.
     pub run: &'a str,
-    /// The run's export.
+    /// The run's export; empty where it is an event's.
     pub export: &'a str,
+    /// The rule that owes it, where it is an event's.
+    pub rule: Option<&'a Name>,
     /// The delivery's id.
     pub delivery: &'a str,
     /// 1 for the first.

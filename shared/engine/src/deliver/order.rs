@@ -1,18 +1,26 @@
 //! Orders: a delivery made into a request, with the rows that could not be rendered set aside.
 
+use crate::event::errand;
 use crate::model::action::ActionName;
 use crate::plan::block::PlannedRow;
 use crate::shape::{Compiled, Occasion, Rendered, Unrendered};
 
-/// The id of a delivery, which is its idempotency key: it holds run, parcel and place, so that one range read finds its attempts.
+/// The id of a delivery, which is its idempotency key. Of a run's it holds run, parcel and place, of an event's its errand, so that one
+/// range read finds its attempts.
 pub fn delivery_id(run: &str, parcel: u32, index: u32) -> String {
-    let run = run.strip_prefix("run_").unwrap_or(run);
-    format!("dlv_{run}_{parcel}_{index}")
+    match run.strip_prefix(errand::PREFIX) {
+        Some(errand) => format!("dlv_{errand}"),
+        None => format!("dlv_{}_{parcel}_{index}", run.strip_prefix("run_").unwrap_or(run)),
+    }
 }
 
-/// Run, parcel and place of a delivery's id.
+/// Run (or errand), parcel and place of a delivery's id.
 pub fn parse_delivery_id(id: &str) -> Option<(String, u32, u32)> {
-    let mut parts = id.strip_prefix("dlv_")?.rsplitn(3, '_');
+    let id = id.strip_prefix("dlv_")?;
+    if id.len() == errand::ID_LENGTH && id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
+        return Some((format!("{}{id}", errand::PREFIX), 0, 0));
+    }
+    let mut parts = id.rsplitn(3, '_');
     let index = parts.next()?.parse().ok()?;
     let parcel = parts.next()?.parse().ok()?;
     Some((format!("run_{}", parts.next()?), parcel, index))
@@ -80,6 +88,10 @@ mod tests {
         let id = delivery_id("run_06abc_x1", 12, 345);
         assert_eq!(id, "dlv_06abc_x1_12_345");
         assert_eq!(parse_delivery_id(&id), Some(("run_06abc_x1".to_string(), 12, 345)));
+        let errand = "evt_0123456789ab0123456789abcd0123456789abcd0123456789ab";
+        let id = delivery_id(errand, 0, 0);
+        assert_eq!(id, format!("dlv_{}", &errand[4..]));
+        assert_eq!(parse_delivery_id(&id), Some((errand.to_string(), 0, 0)));
         assert_eq!(parse_delivery_id("dlv_x_1"), None);
         assert_eq!(parse_delivery_id("run_x_1_2"), None);
     }

@@ -2,24 +2,19 @@
 
 use crate::keys::LaneName;
 use crate::model::action::ActionName;
+use crate::model::name::Name;
 use crate::port::{Document, Expect, Key, PortError, Store, Stored, Write};
 use serde::{Deserialize, Serialize};
 
-/// A slice of a plan: at most 1,000 deliveries of one action.
+/// A slice of a plan, at most 1,000 deliveries of one action; or what a rule owes for an event, one delivery.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Parcel {
-    /// The run it belongs to.
+    /// The run it belongs to; of an event's, its errand.
     pub run: String,
     /// Its number within the run, from 0, in the order of sending.
     pub number: u32,
     /// The action of all its deliveries.
     pub action: ActionName,
-    /// The object that holds its rows.
-    pub object: String,
-    /// Where in the object its block begins.
-    pub offset: u64,
-    /// The block's length, bytes.
-    pub length: u64,
     /// How many deliveries it holds.
     pub deliveries: u32,
     /// How many rows they carry.
@@ -29,6 +24,31 @@ pub struct Parcel {
     /// Where a person asked for some of its deliveries again: which ones, and when.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub again: Option<Again>,
+    /// What it holds, or where that lies.
+    #[serde(flatten)]
+    pub holds: Holds,
+}
+
+/// What a parcel holds, or where that lies.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Holds {
+    /// In a plan: rows.
+    Rows {
+        /// The object that holds them.
+        object: String,
+        /// Where in the object the parcel's block begins.
+        offset: u64,
+        /// The block's length, bytes.
+        length: u64,
+    },
+    /// In an errand: an event.
+    Event {
+        /// The rule that owes it.
+        rule: Name,
+        /// What must be sent in order has the same key.
+        key: Option<String>,
+    },
 }
 
 /// A person's wish to have deliveries sent again.
@@ -41,6 +61,22 @@ pub struct Again {
 }
 
 impl Parcel {
+    /// The rule that owes it, if it is an event's.
+    pub fn rule(&self) -> Option<&Name> {
+        match &self.holds {
+            Holds::Event { rule, .. } => Some(rule),
+            Holds::Rows { .. } => None,
+        }
+    }
+
+    /// What must be sent in order has the same key; rows have none.
+    pub fn key_of_events(&self) -> Option<&str> {
+        match &self.holds {
+            Holds::Event { key, .. } => key.as_deref(),
+            Holds::Rows { .. } => None,
+        }
+    }
+
     /// Its place in the backlog of a lane.
     pub fn key(&self, lane: &LaneName) -> Key {
         Key::new(lane.partition(), format!("due#{:016x}#{}#{:08}", self.due, self.run, self.number))

@@ -6,9 +6,11 @@ pub mod backlog;
 pub mod bell;
 pub mod circuit;
 pub mod lease;
+mod ordering;
 pub mod pause;
 pub mod permits;
 pub mod pump;
+mod turns;
 
 /// One second, in the microseconds that all of the engine counts in.
 pub const SECOND: u64 = 1_000_000;

@@ -1,10 +1,12 @@
 //! The pump: who decides, for one lane, what is sent next and when. Pure: time and chance come in as arguments, rendering, sending
 //! and recording happen outside, and each step says what happened.
 
-use super::backlog::Parcel;
+use super::backlog::{Holds, Parcel};
 use super::circuit::Circuit;
 use super::lease::{self, Lease, Standing, Tokens};
+use super::ordering::Ordering;
 use super::permits::{HEARTBEAT, Permits, Ready};
+use super::turns::Turns;
 use crate::judge::{self, Class, Verdict};
 use crate::model::retry::RetryPolicy;
 use crate::port::{Key, Now};
@@ -42,6 +44,8 @@ pub enum Next {
     Send(Candidate),
     /// Bring the rows of this parcel, then [`Pump::loaded`].
     Load(Slot),
+    /// Make this event's delivery ready: [`Pump::preparing`].
+    Prepare(Candidate),
     /// Write the lane's document, then [`Pump::beaten`].
     Beat,
     /// Nothing before this monotonic time, unless an answer comes first.
@@ -101,6 +105,12 @@ struct OpenParcel {
     loaded: bool,
     /// Its run was canceled: nothing of it is repeated.
     withdrawn: bool,
+    /// An earlier event of its key is not done: what is owed of it waits.
+    blocked: bool,
+    /// What it waits for once it is not blocked: its next attempts.
+    later: Vec<(u64, u32)>,
+    /// It is being made ready.
+    preparing: bool,
 }
 
 /// The state machine of one lane.
@@ -112,8 +122,13 @@ pub struct Pump {
     settings: Settings,
     parcels: BTreeMap<Slot, OpenParcel>,
     next_slot: Slot,
-    /// Runs that have fresh deliveries, in turn; each with its parcels in order.
-    turns: VecDeque<(String, VecDeque<Slot>)>,
+    /// Runs that have fresh deliveries.
+    turns: Turns,
+    /// Rules that have fresh deliveries.
+    event_turns: Turns,
+    /// Whether what was sent last was a run's, so that an event is next.
+    events_next: bool,
+    ordering: Ordering,
     retries: BTreeSet<(u64, Candidate)>,
     probe: Option<Candidate>,
     circuit: Circuit,
@@ -137,7 +152,10 @@ impl Pump {
             settings,
             parcels: BTreeMap::new(),
             next_slot: 0,
-            turns: VecDeque::new(),
+            turns: Turns::default(),
+            event_turns: Turns::default(),
+            events_next: true,
+            ordering: Ordering::default(),
             retries: BTreeSet::new(),
             probe: None,
             circuit,
@@ -184,30 +202,54 @@ impl Pump {
             in_flight: 0,
             loaded: false,
             withdrawn: false,
+            blocked: false,
+            later: Vec::new(),
+            preparing: false,
         };
-        let mut retries = Vec::new();
         for (index, _) in open.states.iter().enumerate().filter(|(_, state)| !state.done) {
             open.left += 1;
             match latest[index] {
                 // The exact time is gone with its owner: the delay's upper bound is what it may have been.
                 Some((number, end, _)) => {
                     let due = (end + judge::backoff(&self.settings.retry, number, 1.0)).saturating_sub(now.wall) + now.mono;
-                    retries.push((due, index as u32));
+                    open.later.push((due, index as u32));
                 }
                 None => open.fresh.push_back(index as u32),
             }
         }
-        if !open.fresh.is_empty() {
-            match self.turns.iter_mut().find(|(run, _)| *run == open.parcel.run) {
-                Some((_, slots)) => slots.push_back(slot),
-                None => self.turns.push_back((open.parcel.run.clone(), VecDeque::from([slot]))),
-            }
+        if let Some(key) = open.parcel.key_of_events().filter(|_| open.left > 0) {
+            open.blocked = !self.ordering.line_up(key, slot);
         }
+        let blocked = open.blocked;
         self.parcels.insert(slot, open);
-        for (due, index) in retries {
-            self.retry(due, Candidate { slot, index });
+        if !blocked {
+            self.take_up(slot);
         }
         slot
+    }
+
+    /// What is owed of a parcel gets its turn.
+    fn take_up(&mut self, slot: Slot) {
+        let Some(open) = self.parcels.get_mut(&slot) else { return };
+        open.blocked = false;
+        if !open.fresh.is_empty() {
+            match &open.parcel.holds {
+                Holds::Rows { .. } => self.turns.add(&open.parcel.run, slot),
+                Holds::Event { rule, .. } => self.event_turns.add(rule.as_str(), slot),
+            }
+        }
+        for (due, index) in std::mem::take(&mut open.later) {
+            self.retry(due, Candidate { slot, index });
+        }
+    }
+
+    /// A parcel of which every delivery is done blocks its key no longer.
+    fn unblock(&mut self, slot: Slot) {
+        let Some(open) = self.parcels.get(&slot).filter(|open| open.left == 0) else { return };
+        let parcel = Rc::clone(&open.parcel);
+        if let Some(next) = parcel.key_of_events().and_then(|key| self.ordering.done(key, slot)) {
+            self.take_up(next);
+        }
     }
 
     fn retry(&mut self, due: u64, candidate: Candidate) {
@@ -254,9 +296,9 @@ impl Pump {
         }
         let Some(candidate) = self.candidate(now) else {
             return match (self.retries.first(), self.in_flight) {
-                (Some((due, _)), _) => Next::Until(*due),
+                (Some((due, _)), _) if *due > now.mono => Next::Until(*due),
                 (None, 0) => Next::Empty,
-                (None, _) => Next::Answer,
+                _ => Next::Answer,
             };
         };
         if now.mono < self.quiet_until {
@@ -269,6 +311,7 @@ impl Pump {
         }
         match self.permits.ready(now) {
             Ready::Now if self.parcels[&candidate.slot].loaded => Next::Send(candidate),
+            Ready::Now if self.parcels[&candidate.slot].parcel.rule().is_some() => Next::Prepare(candidate),
             Ready::Now => Next::Load(candidate.slot),
             Ready::At(at) => Next::Until(at),
             Ready::AfterResponse => Next::Answer,
@@ -286,27 +329,24 @@ impl Pump {
         }
     }
 
-    /// Which delivery would go: the probe while the circuit is open, else a retry that is due, else the next fresh one of the run
-    /// whose turn it is.
+    /// Which delivery would go: the probe while the circuit is open, else a retry that is due, else the next fresh one of the run or
+    /// rule whose turn it is.
     fn candidate(&mut self, now: Now) -> Option<Candidate> {
         if let (true, Some(probe)) = (self.circuit.is_open(), self.probe) {
-            return Some(probe);
+            return self.parcels.get(&probe.slot).is_some_and(|open| !open.preparing).then_some(probe);
         }
         if let Some((due, candidate)) = self.retries.first()
             && *due <= now.mono
         {
             return Some(*candidate);
         }
-        while let Some((_, slots)) = self.turns.front_mut() {
-            while let Some(slot) = slots.front().copied() {
-                match self.parcels.get(&slot).and_then(|open| open.fresh.front()) {
-                    Some(index) => return Some(Candidate { slot, index: *index }),
-                    None => slots.pop_front(),
-                };
-            }
-            self.turns.pop_front();
-        }
-        None
+        let parcels = &self.parcels;
+        let is_fresh = |slot| parcels.get(&slot).is_some_and(|open| !open.fresh.is_empty());
+        let (run, event) = (self.turns.front(is_fresh), self.event_turns.front(is_fresh));
+        // Events get at least half (semantics.md 14).
+        let slot = if self.events_next { event.or(run) } else { run.or(event) }?;
+        let index = *self.parcels.get(&slot)?.fresh.front()?;
+        Some(Candidate { slot, index })
     }
 
     /// The rows of a parcel are at hand.
@@ -340,11 +380,70 @@ impl Pump {
             }
             if open.fresh.front() == Some(&candidate.index) {
                 open.fresh.pop_front();
-                if self.turns.len() > 1 {
-                    self.turns.rotate_left(1);
+                let is_event = open.parcel.rule().is_some();
+                if is_event {
+                    self.event_turns.pass()
+                } else {
+                    self.turns.pass()
                 }
+                self.events_next = !is_event;
             }
         }
+    }
+
+    /// An event's delivery is made ready, which may take time: it waits, beside what is sent, until [`Pump::prepared`] or
+    /// [`Pump::fetch_failed`].
+    pub fn preparing(&mut self, candidate: Candidate) {
+        // Its turn is not used up: nothing is sent.
+        let events_next = self.events_next;
+        self.forget(candidate);
+        self.events_next = events_next;
+        self.in_flight += 1;
+        if let Some(open) = self.parcels.get_mut(&candidate.slot) {
+            open.in_flight += 1;
+            open.preparing = true;
+        }
+    }
+
+    fn end_preparing(&mut self, candidate: Candidate) {
+        self.in_flight -= 1;
+        if let Some(open) = self.parcels.get_mut(&candidate.slot) {
+            open.in_flight -= 1;
+            open.preparing = false;
+        }
+    }
+
+    /// It is ready: it is sent when its turn comes.
+    pub fn prepared(&mut self, candidate: Candidate) {
+        self.end_preparing(candidate);
+        if let Some(open) = self.parcels.get_mut(&candidate.slot) {
+            open.loaded = true;
+            open.fresh.push_front(candidate.index);
+            if let Some(rule) = open.parcel.rule() {
+                self.event_turns.add_first(rule.as_str(), candidate.slot);
+            }
+        }
+    }
+
+    /// A fetch failed before it could be sent: an attempt that took no permit and says nothing of the destination.
+    pub fn fetch_failed(&mut self, candidate: Candidate, verdict: &Verdict, started: Now, now: Now, chance: f64) -> AttemptRecord {
+        self.end_preparing(candidate);
+        let open = self.parcels.get_mut(&candidate.slot).expect("a parcel stays open while it is made ready");
+        open.in_flight += 1;
+        let state = &mut open.states[candidate.index as usize];
+        state.attempts += 1;
+        if state.first_started == 0 {
+            state.first_started = started.wall;
+        }
+        let grant = Grant { candidate, number: state.attempts, started };
+        let record = self.settle(grant, verdict, 1, now, chance);
+        AttemptRecord { uncertain: false, ..record }
+    }
+
+    /// It cannot be made ready, now or later: it is done, without a permit.
+    pub fn lost(&mut self, candidate: Candidate, now: Now) -> AttemptRecord {
+        self.end_preparing(candidate);
+        self.unsendable(candidate, now)
     }
 
     /// A candidate that cannot be sent because it does not render: it is done, without a permit.
@@ -358,7 +457,7 @@ impl Pump {
         let state = &mut open.states[candidate.index as usize];
         state.attempts += 1;
         state.done = true;
-        AttemptRecord {
+        let record = AttemptRecord {
             index: candidate.index,
             number: state.attempts,
             status: None,
@@ -368,12 +467,14 @@ impl Pump {
             uncertain: false,
             by_hand: open.parcel.again.is_some(),
             succeeded: None,
-        }
+        };
+        self.unblock(candidate.slot);
+        record
     }
 
     /// An exchange has ended. `rows` is what the request carried, `chance` a number in 0..1 for the jitter.
     pub fn answered(&mut self, grant: Grant, verdict: &Verdict, rows: u64, now: Now, chance: f64) -> AttemptRecord {
-        let Grant { candidate, number, started } = grant;
+        let candidate = grant.candidate;
         self.in_flight -= 1;
         match verdict.status.is_none() && !verdict.uncertain {
             true => self.permits.cancel(),
@@ -395,6 +496,12 @@ impl Pump {
         if opened && self.probe.is_none() {
             self.probe = Some(candidate);
         }
+        self.settle(grant, verdict, rows, now, chance)
+    }
+
+    /// An attempt has ended: its delivery is done, or is tried again later.
+    fn settle(&mut self, grant: Grant, verdict: &Verdict, rows: u64, now: Now, chance: f64) -> AttemptRecord {
+        let Grant { candidate, number, started } = grant;
         let last = !self.may_retry(candidate, verdict, number, now);
         let parcel_due = self.parcels[&candidate.slot].parcel.due;
         // An attempt that died with its owner may have taken effect: then a refusal of the next one ("exists already") proves nothing.
@@ -413,6 +520,7 @@ impl Pump {
             let asked = verdict.retry_after_seconds.map_or(0, |s| (s * 1e6) as u64 + (chance * 1e6) as u64);
             self.retry(now.mono + own.max(asked), candidate);
         }
+        self.unblock(candidate.slot);
         AttemptRecord {
             index: candidate.index,
             number,
@@ -458,7 +566,7 @@ impl Pump {
 
     /// Takes back a run: nothing more of it starts, and what is on its way is not repeated. Gives the parcels that are done by that.
     pub fn withdraw(&mut self, run: &str) -> Vec<Slot> {
-        self.turns.retain(|(of, _)| of != run);
+        self.turns.drop(run);
         let parcels = &mut self.parcels;
         let mut done = Vec::new();
         for (slot, open) in parcels.iter_mut().filter(|(_, open)| open.parcel.run == run) {
@@ -482,7 +590,7 @@ impl Pump {
 
     /// Whether deliveries of a run that were never tried are open.
     pub fn has_turn(&self, run: &str) -> bool {
-        self.turns.iter().any(|(of, slots)| of == run && !slots.is_empty())
+        self.turns.has(run)
     }
 
     /// Whether anything of a run is open.
@@ -490,40 +598,19 @@ impl Pump {
         self.parcels.values().any(|open| open.parcel.run == run)
     }
 
-    /// What a request outside of any run waits for at `now`; `None`: it can go.
-    pub fn wait_outside(&mut self, now: Now) -> Option<Next> {
-        if !self.lease.allows_sending(now) {
-            return Some(Next::Lost);
-        }
-        if self.in_flight >= self.settings.concurrency {
-            return Some(self.beat_or(Next::Answer, now));
-        }
-        if now.mono < self.quiet_until {
-            return Some(self.beat_or(Next::Until(self.quiet_until), now));
-        }
-        match self.permits.ready(now) {
-            Ready::Now => None,
-            Ready::At(at) => Some(self.beat_or(Next::Until(at), now)),
-            Ready::AfterResponse => Some(self.beat_or(Next::Answer, now)),
-            Ready::AfterHeartbeat => Some(Next::Beat),
-        }
-    }
-
-    /// A request outside of any run starts: it takes its permits.
-    pub fn start_outside(&mut self, now: Now) {
-        self.permits.take(now);
-        self.in_flight += 1;
-    }
-
-    /// It has ended.
-    pub fn ended_outside(&mut self, now: Now) {
-        self.in_flight -= 1;
-        self.permits.give_back(now);
-    }
-
-    /// How many parcels have deliveries that were never tried.
+    /// How many parcels of runs have deliveries that were never tried.
     pub fn fresh_parcels(&self) -> usize {
-        self.turns.iter().map(|(_, slots)| slots.len()).sum()
+        self.turns.len()
+    }
+
+    /// How many events could be sent, if all permits were free.
+    pub fn fresh_events(&self) -> usize {
+        self.event_turns.len()
+    }
+
+    /// How many parcels are open.
+    pub fn open_parcels(&self) -> usize {
+        self.parcels.len()
     }
 
     /// Until when Retry-After holds the lane, wall clock.
@@ -608,5 +695,6 @@ pub enum Waiting {
     RetryAfter(u64),
 }
 
+mod outside;
 #[cfg(test)]
 mod tests;

@@ -33,6 +33,9 @@ pub(super) enum Within {
     /// So many deliveries of the row.
     #[serde(rename = "p")]
     Places(usize),
+    /// To this errand, by its place in the list of errands.
+    #[serde(rename = "v")]
+    Errand(String),
     /// To its end.
     #[serde(rename = "e")]
     End,

@@ -2,6 +2,7 @@
 
 use super::reading::Tried;
 use crate::deliver::order::delivery_id;
+use crate::event::errand::Errand;
 use crate::judge::Class;
 use crate::model::action::ActionName;
 use crate::plan::layout::Place;
@@ -83,10 +84,18 @@ pub struct Attempt {
 pub struct Delivery {
     /// `dlv_…`
     pub id: String,
-    /// Its run.
-    pub run: String,
-    /// Its export.
-    pub export: String,
+    /// Its run, where rows are sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub run: Option<String>,
+    /// Its export, where rows are sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub export: Option<String>,
+    /// The event that it is for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub event: Option<String>,
+    /// The rule that owes it for the event.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rule: Option<String>,
     /// Its destination.
     pub destination: String,
     /// Its action.
@@ -95,7 +104,7 @@ pub struct Delivery {
     pub status: DeliveryStatus,
     /// How many rows it carries.
     pub rows: u64,
-    /// Their keys.
+    /// Their keys; of an event its own, if it has one.
     pub row_keys: Vec<String>,
     /// Stays the same over all attempts.
     pub idempotency_key: String,
@@ -104,7 +113,7 @@ pub struct Delivery {
     pub request: Option<serde_json::Value>,
     /// All attempts, the first one first.
     pub attempts: Vec<Attempt>,
-    /// The run's start, RFC 3339.
+    /// The run's start, or when the event was taken, RFC 3339.
     pub created_at: String,
 }
 
@@ -124,17 +133,40 @@ impl Delivery {
     pub(super) fn of(Owed { run, place, index, keys, paused }: Owed, tried: &[Tried]) -> Delivery {
         let id = delivery_id(&run.id, place.number, index);
         Delivery {
-            run: run.id.clone(),
-            export: run.export.to_string(),
+            run: Some(run.id.clone()),
+            export: Some(run.export.to_string()),
+            event: None,
+            rule: None,
             destination: run.destination.to_string(),
             action: place.action,
-            status: status_of(tried, run, paused),
+            status: status_of(tried, run.status, paused),
             rows: keys.len() as u64,
             row_keys: keys.iter().map(|key| key.replace('\u{1f}', "|")).collect(),
             idempotency_key: id.clone(),
             request: None,
             attempts: tried.iter().map(|tried| attempt(&id, tried.class, &tried.record)).collect(),
             created_at: run.started_at_text(),
+            id,
+        }
+    }
+
+    /// An event's delivery.
+    pub(super) fn of_errand(errand: &Errand, paused: bool, tried: &[Tried]) -> Delivery {
+        let id = delivery_id(&errand.id, 0, 0);
+        Delivery {
+            run: None,
+            export: None,
+            event: Some(errand.event.id.clone()),
+            rule: Some(errand.rule.to_string()),
+            destination: errand.destination.to_string(),
+            action: errand.action,
+            status: status_of(tried, Status::Delivering, paused),
+            rows: 1,
+            row_keys: errand.key.iter().cloned().collect(),
+            idempotency_key: id.clone(),
+            request: None,
+            attempts: tried.iter().map(|tried| attempt(&id, tried.class, &tried.record)).collect(),
+            created_at: crate::time::rfc3339(errand.created_at),
             id,
         }
     }
@@ -162,8 +194,8 @@ impl Attempt {
     }
 }
 
-/// Where a delivery stands, given its attempts from the first to the last. `paused`: its destination is paused.
-pub(super) fn status_of(tried: &[Tried], run: &Run, paused: bool) -> DeliveryStatus {
+/// Where a delivery stands, given its attempts from the first to the last, and its run. `paused`: its destination is paused.
+pub(super) fn status_of(tried: &[Tried], run: Status, paused: bool) -> DeliveryStatus {
     let segments = tried.iter().map(|tried| Segment {
         class: tried.class,
         attempts: vec![AttemptRecord { index: 0, ..tried.record.clone() }],
@@ -175,7 +207,7 @@ pub(super) fn status_of(tried: &[Tried], run: &Run, paused: bool) -> DeliverySta
     let last = tried.last().is_some_and(|tried| tried.record.last);
     match outcome {
         Outcome::Delivered(_) => DeliveryStatus::Succeeded,
-        _ if !last => match run.status {
+        _ if !last => match run {
             Status::Held => DeliveryStatus::Held,
             Status::Delivering if paused => DeliveryStatus::Held,
             Status::Planning | Status::Delivering if tried.is_empty() => DeliveryStatus::Pending,

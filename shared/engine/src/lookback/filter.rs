@@ -16,6 +16,10 @@ pub struct Filter {
     pub export: Option<Name>,
     /// To this destination; it need not exist.
     pub destination: Option<Name>,
+    /// Owed by this rule; it need not exist.
+    pub rule: Option<Name>,
+    /// Owed for the event of this id.
+    pub event: Option<String>,
     /// Some attempt had this outcome class.
     pub class: Option<Class>,
     /// The delivery stands so now.

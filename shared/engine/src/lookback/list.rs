@@ -9,6 +9,7 @@ use super::delivery::{self, Delivery, DeliveryStatus, Owed};
 use super::filter::{Filter, LookError};
 use super::merge::{Merge, Reached, Step};
 use super::reading::{Reading, Tried};
+use super::source::{Source, wants_errand};
 use crate::judge::Class;
 use crate::keys;
 use crate::model::name::Name;
@@ -28,7 +29,7 @@ pub(super) struct Gathered {
     limit: usize,
     found: Vec<(Cursor, Delivery)>,
     /// Where the list goes on, if the page ended before it was full.
-    pause: Option<Cursor>,
+    pub pause: Option<Cursor>,
 }
 
 impl Gathered {
@@ -37,7 +38,7 @@ impl Gathered {
     }
 
     /// One more than asked for says that more follows.
-    fn is_over(&self) -> bool {
+    pub fn is_over(&self) -> bool {
         self.found.len() > self.limit || self.pause.is_some()
     }
 
@@ -54,10 +55,10 @@ impl Gathered {
 }
 
 /// A list that is being read for one page.
-struct List<'a, S, O> {
-    reading: Reading<'a, S, O>,
-    filter: &'a Filter,
-    gathered: Gathered,
+pub(super) struct List<'a, S, O> {
+    pub reading: Reading<'a, S, O>,
+    pub filter: &'a Filter,
+    pub gathered: Gathered,
 }
 
 /// Deliveries behind `from`, at most `limit`, and where the list goes on.
@@ -67,7 +68,7 @@ pub(super) async fn page<S: Store, O: Objects>(
     from: Cursor,
     limit: usize,
 ) -> Result<(Vec<Delivery>, Option<Cursor>), LookError> {
-    let Filter { run, export, destination, status, row, .. } = filter;
+    let Filter { run, export, destination, status, row, rule, event, .. } = filter;
     if row.is_some() && run.is_none() && export.is_none() && destination.is_none() {
         return Err(LookError::Refused("`row` needs `run`, `export` or `destination`".to_string()));
     }
@@ -79,12 +80,13 @@ pub(super) async fn page<S: Store, O: Objects>(
                 list.of_run(&run, None, from.within).await?;
             }
         }
-        (None, status) if row.is_some() || status.is_some_and(waits) => list.run_by_run(from).await?,
+        (None, status) if event.is_some() || row.is_some() || status.is_some_and(waits) => list.one_by_one(from).await?,
         (None, _) => {
-            let scope = match (export, destination) {
-                (Some(export), _) => Scope::Export(export),
-                (None, Some(destination)) => Scope::Destination(destination),
-                (None, None) => Scope::All,
+            let scope = match (export, rule, destination) {
+                (Some(export), ..) => Scope::Export(export),
+                (None, Some(rule), _) => Scope::Rule(rule),
+                (None, None, Some(destination)) => Scope::Destination(destination),
+                (None, None, None) => Scope::All,
             };
             list.tried(scope, None, None, from.within).await?;
         }
@@ -97,6 +99,7 @@ pub(super) async fn page<S: Store, O: Objects>(
 enum Scope<'a> {
     Destination(&'a Name),
     Export(&'a Name),
+    Rule(&'a Name),
     All,
 }
 
@@ -104,7 +107,7 @@ impl Scope<'_> {
     fn index(self) -> Index {
         match self {
             Scope::Destination(_) => Index::First,
-            Scope::Export(_) => Index::Second,
+            Scope::Export(_) | Scope::Rule(_) => Index::Second,
             Scope::All => Index::Third,
         }
     }
@@ -113,6 +116,7 @@ impl Scope<'_> {
         match self {
             Scope::Destination(destination) => keys::attempts_of_destination(organization, destination, class, last),
             Scope::Export(export) => keys::attempts_of_export(organization, export.as_str(), class, last),
+            Scope::Rule(rule) => keys::attempts_of_rule(organization, rule, class, last),
             Scope::All => keys::attempts(organization, class, last),
         }
     }
@@ -140,8 +144,10 @@ fn waits(status: DeliveryStatus) -> bool {
 
 /// Whether deliveries of a run can fit at all.
 fn wants(filter: &Filter, run: &Run) -> bool {
-    let Filter { export, destination, status, .. } = filter;
+    let Filter { export, destination, status, rule, event, .. } = filter;
     run.parcels > 0
+        && rule.is_none()
+        && event.is_none()
         && export.as_ref().is_none_or(|export| *export == run.export)
         && destination.as_ref().is_none_or(|destination| *destination == run.destination)
         && may_have(filter, run.started_at, run.finished_at, run.status)
@@ -150,6 +156,13 @@ fn wants(filter: &Filter, run: &Run) -> bool {
             Some(DeliveryStatus::Failed | DeliveryStatus::Exhausted | DeliveryStatus::Canceled) => run.status != Status::Succeeded,
             _ => true,
         }
+}
+
+fn wants_source(filter: &Filter, source: &Source) -> bool {
+    match source {
+        Source::Run(run) => wants(filter, run),
+        Source::Errand(errand) => wants_errand(filter, errand),
+    }
 }
 
 /// Whether a run with these times and this status can have attempts of the filter's time, and deliveries of its status.
@@ -165,6 +178,25 @@ fn may_have(Filter { status, since_ms, until_ms, .. }: &Filter, started_at: u64,
 }
 
 impl<S: Store, O: Objects> List<'_, S, O> {
+    /// Deliveries run by run, then errand by errand; only where there can be some.
+    async fn one_by_one(&mut self, from: Cursor) -> Result<(), PortError> {
+        let Filter { export, rule, event, row, .. } = self.filter;
+        let (runs, errands) = (rule.is_none() && event.is_none(), export.is_none() && row.is_none());
+        let from = match from {
+            Cursor { within: Within::Errand(place), .. } => Some(place),
+            from => {
+                if runs {
+                    self.run_by_run(from).await?;
+                }
+                None
+            }
+        };
+        if errands && !self.gathered.is_over() {
+            self.errands(from).await?;
+        }
+        Ok(())
+    }
+
     /// Deliveries run by run, the newest run first.
     async fn run_by_run(&mut self, from: Cursor) -> Result<(), PortError> {
         let organization = self.reading.look.organization;
@@ -224,6 +256,7 @@ impl<S: Store, O: Objects> List<'_, S, O> {
                 self.untried(run, place, None).await
             }
             Within::Start | Within::Attempt(_) | Within::Places(_) => self.untried(run, place, None).await,
+            Within::Errand(_) => Ok(()),
             Within::Untried(parcel, index) => self.untried(run, place, Some((parcel, index))).await,
             Within::End => Ok(()),
         }
@@ -248,7 +281,7 @@ impl<S: Store, O: Objects> List<'_, S, O> {
         let mut merge = Merge::new(scope.index(), partitions, position, since_ms, run.map(|run| run.id.clone()));
         let filter = self.filter;
         loop {
-            let position = match merge.step(&mut self.reading, &|run| wants(filter, run)).await? {
+            let position = match merge.step(&mut self.reading, &|source| wants_source(filter, source)).await? {
                 Step::End => return Ok(()),
                 Step::Attempt(reached) if reached.position.0 < since_ms => return Ok(()),
                 Step::Attempt(reached) => {
@@ -272,7 +305,7 @@ impl<S: Store, O: Objects> List<'_, S, O> {
     /// Takes the delivery of an attempt, if that is its newest one that fits.
     async fn reached(&mut self, reached: Reached, kinds: &[Kind], place: Option<&str>) -> Result<(), PortError> {
         let Position(_, id, parcel, index, _) = &reached.position;
-        let Some(run) = self.reading.run(id).await? else { return Ok(()) };
+        let Some(source) = self.reading.source(id).await? else { return Ok(()) };
         let tried = self.reading.attempts(id, *parcel, *index).await?;
         let fitting = tried.iter().filter(|tried| kinds.contains(&(tried.class, tried.record.last)) && self.fits(tried));
         let newest = fitting.map(|tried| (tried.record.started_ms, tried.record.number, &tried.segment)).max();
@@ -280,11 +313,11 @@ impl<S: Store, O: Objects> List<'_, S, O> {
             return Ok(());
         }
         let cursor = Cursor { run: place.map(str::to_string), within: Within::Attempt(reached.position.clone()) };
-        self.gather(&run, (*parcel, *index), &tried, cursor).await.map(drop)
+        self.gather(&source, (*parcel, *index), &tried, cursor).await
     }
 
     /// Whether an attempt is of the class and the time that are asked for.
-    fn fits(&self, tried: &Tried) -> bool {
+    pub(super) fn fits(&self, tried: &Tried) -> bool {
         let Filter { class, since_ms, until_ms, .. } = self.filter;
         class.is_none_or(|class| class == tried.class)
             && since_ms.is_none_or(|since| tried.record.started_ms >= since)
@@ -292,15 +325,26 @@ impl<S: Store, O: Objects> List<'_, S, O> {
     }
 
     /// Takes a delivery, if it stands as is asked for.
-    async fn gather(&mut self, run: &Run, (parcel, index): (u32, u32), tried: &[Tried], cursor: Cursor) -> Result<(), PortError> {
-        let paused = self.reading.look.paused.contains(&run.destination);
-        if self.filter.status.is_some_and(|status| status != delivery::status_of(tried, run, paused)) {
+    pub(super) async fn gather(
+        &mut self,
+        source: &Source,
+        (parcel, index): (u32, u32),
+        tried: &[Tried],
+        cursor: Cursor,
+    ) -> Result<(), PortError> {
+        let paused = self.reading.look.paused.contains(source.destination());
+        if self.filter.status.is_some_and(|status| status != delivery::status_of(tried, source.status(), paused)) {
             return Ok(());
         }
-        let Some(keys) = self.reading.row_keys(run, parcel, index).await? else { return Ok(()) };
-        let Some(place) = self.reading.place(run, parcel).await? else { return Ok(()) };
-        let owed = Owed { run, place: &place, index, keys: &keys, paused };
-        self.gathered.found.push((cursor, Delivery::of(owed, tried)));
+        let delivery = match source {
+            Source::Errand(errand) => Delivery::of_errand(errand, paused, tried),
+            Source::Run(run) => {
+                let Some(keys) = self.reading.row_keys(run, parcel, index).await? else { return Ok(()) };
+                let Some(place) = self.reading.place(run, parcel).await? else { return Ok(()) };
+                Delivery::of(Owed { run, place: &place, index, keys: &keys, paused }, tried)
+            }
+        };
+        self.gathered.found.push((cursor, delivery));
         Ok(())
     }
 
@@ -309,7 +353,7 @@ impl<S: Store, O: Objects> List<'_, S, O> {
         let Filter { class, status, since_ms, until_ms, .. } = self.filter;
         let paused = self.reading.look.paused.contains(&run.destination);
         let fits = class.is_none() && since_ms.is_none() && until_ms.is_none();
-        if !fits || status.is_some_and(|status| status != delivery::status_of(&[], run, paused)) {
+        if !fits || status.is_some_and(|status| status != delivery::status_of(&[], run.status, paused)) {
             return Ok(());
         }
         for parcel in self.reading.unfinished(run).await? {
@@ -323,7 +367,7 @@ impl<S: Store, O: Objects> List<'_, S, O> {
                 if from.is_some_and(|from| (parcel, index) <= from) {
                     continue;
                 }
-                self.gather(run, (parcel, index), &[], cursor(index)).await?;
+                self.gather(&Source::Run(Arc::clone(run)), (parcel, index), &[], cursor(index)).await?;
                 if self.gathered.is_over() {
                     return Ok(());
                 }
@@ -347,7 +391,7 @@ impl<S: Store, O: Objects> List<'_, S, O> {
                 continue;
             }
             let cursor = Cursor { run: place.map(str::to_string), within: Within::Places(count + 1) };
-            self.gather(run, (parcel, index), &tried, cursor).await?;
+            self.gather(&Source::Run(Arc::clone(run)), (parcel, index), &tried, cursor).await?;
             if self.gathered.is_over() {
                 return Ok(());
             }

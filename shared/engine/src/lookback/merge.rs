@@ -5,6 +5,7 @@
 
 use super::cursor::{LATEST_MS, Position};
 use super::reading::Reading;
+use super::source::Source;
 use crate::deliver::log::{SPAN_MS, oldest_start};
 use crate::keys;
 use crate::port::{Index, Listed, Objects, PortError, Store};
@@ -89,11 +90,11 @@ impl Merge {
         }
     }
 
-    /// Goes on. `wants` says whether a run's attempts are asked for at all.
+    /// Goes on. `wants` says whether the attempts of a run or errand are asked for at all.
     pub async fn step<S: Store, O: Objects>(
         &mut self,
         reading: &mut Reading<'_, S, O>,
-        wants: &impl Fn(&crate::run::document::Run) -> bool,
+        wants: &impl Fn(&Source) -> bool,
     ) -> Result<Step, PortError> {
         loop {
             let front = self.front(reading).await?;
@@ -131,7 +132,7 @@ impl Merge {
         &mut self,
         entry: Entry,
         reading: &mut Reading<'_, S, O>,
-        wants: &impl Fn(&crate::run::document::Run) -> bool,
+        wants: &impl Fn(&Source) -> bool,
     ) -> Result<(), PortError> {
         let Entry { oldest_ms, run, parcel, segment, .. } = entry;
         // Those were given on a page before: they must not use up this one.
@@ -142,7 +143,7 @@ impl Merge {
         if self.only_run.as_ref().is_some_and(|only| *only != run) {
             return Ok(());
         }
-        if !reading.run(&run).await?.is_some_and(|run| wants(&run)) {
+        if !reading.source(&run).await?.is_some_and(|source| wants(&source)) {
             return Ok(());
         }
         let attempts = reading.segment(&run, parcel, &segment).await?;

@@ -4,10 +4,12 @@
 
 mod cursor;
 mod delivery;
+mod errands;
 mod filter;
 mod list;
 mod merge;
 mod reading;
+mod source;
 
 pub use delivery::{Attempt, Delivery, DeliveryStatus};
 pub use filter::{Filter, LookError, PageOf, RunFilter};
@@ -22,6 +24,7 @@ use crate::run::document::{self, Listing, Run};
 use cursor::Cursor;
 use delivery::Owed;
 use reading::{Reading, Tried};
+use source::Source;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The longest page.
@@ -107,7 +110,7 @@ impl<S: Store, O: Objects> Lookback<'_, S, O> {
     ///
     /// A delivery stands in the list once. What was tried comes in the order of its newest attempt that fits, the newest first. With
     /// `run`, what was never tried follows, in the order of sending. What waits (`pending`, `retrying`, `held`) and what carried a
-    /// `row` is listed run by run, the newest run first.
+    /// `row` is listed run by run, the newest run first; then, and with `event`, errand by errand, the newest event first.
     pub async fn deliveries(&self, filter: &Filter, after: Option<&str>, limit: usize) -> Result<PageOf<Delivery>, LookError> {
         let from = after.map(|after| cursor::read::<Cursor>(after, self.organization, filter)).transpose()?.unwrap_or_default();
         let (items, next) = list::page(Reading::new(*self), filter, from, limit.clamp(1, LONGEST_PAGE)).await?;
@@ -118,12 +121,17 @@ impl<S: Store, O: Objects> Lookback<'_, S, O> {
     pub async fn delivery(&self, id: &str) -> Result<Option<Delivery>, PortError> {
         let Some((run, parcel, index)) = parse_delivery_id(id) else { return Ok(None) };
         let mut reading = Reading::new(*self);
-        let Some(run) = reading.run(&run).await? else { return Ok(None) };
-        let Some(keys) = reading.row_keys(&run, parcel, index).await? else { return Ok(None) };
-        let Some(place) = reading.place(&run, parcel).await? else { return Ok(None) };
-        let (tried, lines) = self.lines(&run.id, parcel, index).await?;
-        let paused = self.paused.contains(&run.destination);
-        let mut delivery = Delivery::of(Owed { run: &run, place: &place, index, keys: &keys, paused }, &tried);
+        let Some(source) = reading.source(&run).await? else { return Ok(None) };
+        let (tried, lines) = self.lines(&run, parcel, index).await?;
+        let paused = self.paused.contains(source.destination());
+        let mut delivery = match &source {
+            Source::Errand(errand) => Delivery::of_errand(errand, paused, &tried),
+            Source::Run(run) => {
+                let Some(keys) = reading.row_keys(run, parcel, index).await? else { return Ok(None) };
+                let Some(place) = reading.place(run, parcel).await? else { return Ok(None) };
+                Delivery::of(Owed { run, place: &place, index, keys: &keys, paused }, &tried)
+            }
+        };
         for attempt in &mut delivery.attempts {
             if let Some(line) = lines.get(&attempt.number) {
                 attempt.response = line.response.as_ref().and_then(|response| serde_json::to_value(response).ok());

@@ -1,6 +1,8 @@
 //! What one page reads, each thing once, and what that has cost so far: a page does a bounded piece of work.
 
 use super::Lookback;
+use super::source::Source;
+use crate::event::errand::{self, Errand};
 use crate::judge::Class;
 use crate::keys;
 use crate::plan::block::{FrameList, OpenFrame};
@@ -53,6 +55,7 @@ pub(super) struct Reading<'a, S, O> {
     pub look: Lookback<'a, S, O>,
     spent: u64,
     runs: HashMap<String, Option<Arc<Run>>>,
+    errands: HashMap<String, Option<Arc<Errand>>>,
     logs: HashMap<(String, u32), Vec<Logged>>,
     heads: HashMap<String, Option<Head>>,
     places: HashMap<(String, u32), Place>,
@@ -67,6 +70,7 @@ impl<'a, S: Store, O: Objects> Reading<'a, S, O> {
             look,
             spent: 0,
             runs: HashMap::new(),
+            errands: HashMap::new(),
             logs: HashMap::new(),
             heads: HashMap::new(),
             places: HashMap::new(),
@@ -102,6 +106,25 @@ impl<'a, S: Store, O: Objects> Reading<'a, S, O> {
         let run = document::read(self.look.store, self.look.organization, id, self.look.now).await?.map(|(run, _)| Arc::new(run));
         self.runs.insert(id.to_string(), run.clone());
         Ok(run)
+    }
+
+    /// An errand; `None`: there is none.
+    pub async fn errand(&mut self, id: &str) -> Result<Option<Arc<Errand>>, PortError> {
+        if let Some(errand) = self.errands.get(id) {
+            return Ok(errand.clone());
+        }
+        self.spent += CALL;
+        let errand = errand::read(self.look.store, self.look.organization, id, self.look.now).await?.map(Arc::new);
+        self.errands.insert(id.to_string(), errand.clone());
+        Ok(errand)
+    }
+
+    /// What owed the deliveries of a run or errand.
+    pub async fn source(&mut self, id: &str) -> Result<Option<Source>, PortError> {
+        match errand::is_errand(id) {
+            true => Ok(self.errand(id).await?.map(Source::Errand)),
+            false => Ok(self.run(id).await?.map(Source::Run)),
+        }
     }
 
     async fn log(&mut self, run: &str, parcel: u32) -> Result<&mut Vec<Logged>, PortError> {

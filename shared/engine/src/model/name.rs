@@ -21,6 +21,16 @@ impl Name {
         }
     }
 
+    /// The name of an event type: one in which single dots may stand between the letters, as in `contact.subscribed`.
+    pub fn dotted(text: &str) -> Result<Name, String> {
+        let whole = text.len() <= 64 && text.split('.').all(|part| Name::new(part).is_ok());
+        if whole {
+            Ok(Name(text.to_string()))
+        } else {
+            Err(format!("`{text}` is not an event type: use 1 to 64 of a-z, 0-9, _ and -, with dots between words, as in `order.placed`"))
+        }
+    }
+
     /// The text.
     pub fn as_str(&self) -> &str {
         &self.0

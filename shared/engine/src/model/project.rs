@@ -1,6 +1,8 @@
 //! The whole of a penstock.yaml, as types that cannot be wrong.
 
-use super::{credential::Credential, destination::Destination, export::Export, name::Name, source::Model};
+use super::event_type::EventType;
+use super::{credential::Credential, destination::Destination, export::Export, name::Name, request::Request, rule::Rule, source::Model};
+use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
 /// How long deliveries and attempts are kept unless the organization says otherwise, days.
@@ -15,6 +17,8 @@ pub struct Organization {
     pub name: String,
     /// How long deliveries and attempts are kept, days.
     pub retention_days: u32,
+    /// What templates of rules see as `team.custom_attributes` (VX-12).
+    pub attributes: Map<String, Value>,
 }
 
 /// A project whose references all hold.
@@ -30,6 +34,12 @@ pub struct Project {
     pub models: BTreeMap<Name, Model>,
     /// By name.
     pub exports: BTreeMap<Name, Export>,
+    /// By name.
+    pub requests: BTreeMap<Name, Request>,
+    /// By name.
+    pub rules: BTreeMap<Name, Rule>,
+    /// By the type that events name, those that come built in among them.
+    pub event_types: BTreeMap<String, EventType>,
 }
 
 /// One thing that is wrong with a document.

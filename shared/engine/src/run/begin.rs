@@ -6,7 +6,8 @@ use super::document::{self, Run, Status};
 use super::progress::Progress;
 use super::state;
 use crate::keys::{self, LaneName};
-use crate::lane::{backlog::Parcel, bell};
+use crate::lane::backlog::{Holds, Parcel};
+use crate::lane::bell;
 use crate::model::name::Name;
 use crate::plan::layout::Directory;
 use crate::port::{Document, Expect, Objects, PortError, Store, Write};
@@ -145,13 +146,11 @@ fn parcel(run: &Run, place: &crate::plan::layout::Place, wall: u64) -> Parcel {
         run: run.id.clone(),
         number: place.number,
         action: place.action,
-        object: run.object.clone(),
-        offset: place.offset,
-        length: place.length,
         deliveries: place.deliveries,
         rows: place.rows,
         due: wall,
         again: None,
+        holds: Holds::Rows { object: run.object.clone(), offset: place.offset, length: place.length },
     }
 }
 

@@ -4,7 +4,7 @@ use super::document::{self, Run, Status};
 use super::work::{self, Work};
 use super::{progress, state};
 use crate::keys::{self, LaneName};
-use crate::lane::backlog::{Again, Parcel};
+use crate::lane::backlog::{Again, Holds, Parcel};
 use crate::lane::bell;
 use crate::plan::layout::Directory;
 use crate::port::{Document, Expect, PortError, Store};
@@ -63,13 +63,11 @@ pub async fn again<S: Store>(
             run: run.id.clone(),
             number,
             action: place.action,
-            object: run.object.clone(),
-            offset: place.offset,
-            length: place.length,
             deliveries: place.deliveries,
             rows: place.rows,
             due: wall,
             again: Some(Again { indexes, asked_ms: wall / 1000 }),
+            holds: Holds::Rows { object: run.object.clone(), offset: place.offset, length: place.length },
         };
         Some(parcel.put(lane))
     });

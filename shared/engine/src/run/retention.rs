@@ -1,9 +1,10 @@
-//! Retention: runs that ended longer ago than an organization keeps them go, with all that they sent and got.
+//! Retention: runs that ended longer ago than an organization keeps them go, with all that they sent and got; so do events' errands.
 //!
 //! It must not touch a run that has not ended, nor what the state of an export names, nor snapshots: those say what the other side has.
 
 use super::document::{self, Listing, Run, Status};
 use super::state;
+use crate::event::again;
 use crate::keys;
 use crate::model::name::Name;
 use crate::port::{Document, Expect, Index, Key, Objects, PortError, Store, Write};
@@ -46,6 +47,7 @@ pub async fn sweep<S: Store, O: Objects>(
     for partition in [keys::runs(organization), keys::plans(organization)] {
         sweep.list(&partition, before).await?;
     }
+    sweep.errands(before).await?;
     for export in std::mem::take(&mut sweep.exports) {
         sweep.shapes(&export).await?;
     }
@@ -145,6 +147,39 @@ impl<S: Store, O: Objects> Sweep<'_, S, O> {
             }
             Err(PortError::Conflict) => Ok(()),
             Err(error) => Err(error),
+        }
+    }
+
+    /// Deletes errands that are done and were taken before `before` (Unix microseconds), the oldest first.
+    async fn errands(&mut self, before: u64) -> Result<(), PortError> {
+        let partition = keys::errands(self.organization);
+        let end = keys::run_sort(before, "");
+        let mut start = String::new();
+        loop {
+            let listed = self.store.list_index(Index::Third, &partition, start.as_str()..&end, false, LISTED, self.now).await?;
+            let is_last = listed.len() < LISTED;
+            for entry in listed {
+                if self.is_full() {
+                    self.swept.more = true;
+                    return Ok(());
+                }
+                start = format!("{}\0", entry.sort);
+                let id = entry.key.sort.as_str();
+                // What is still owed keeps everything.
+                let is_done = again::attempts(self.store, self.organization, id, self.now).await?.iter().any(|(_, last)| *last);
+                if !is_done {
+                    continue;
+                }
+                if !self.pages(id).await? || !self.documents(id).await? {
+                    self.swept.more = true;
+                    return Ok(());
+                }
+                self.store.delete(&entry.key, Expect::Any, self.now).await?;
+                self.swept.documents += 1;
+            }
+            if is_last {
+                return Ok(());
+            }
         }
     }
 

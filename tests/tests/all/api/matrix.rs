@@ -28,6 +28,10 @@ async fn acme(stage: &Stage, owner: &str) -> Acme {
     stage.put(owner, "/v1/destinations/crm", &crm).await;
     stage.put(owner, "/v1/models/people", &json!({"name": "acme-mark", "primary_key": ["id"], "source": {"type": "push"}})).await;
     stage.put(owner, "/v1/exports/newsletter", &json!({"model": "people", "destination": "crm"})).await;
+    stage.put(owner, "/v1/requests/profile", &json!({"name": "acme-mark", "url": "https://api.acme.example/{{contact.id}}"})).await;
+    stage.put(owner, "/v1/event-types/order.placed", &json!({"name": "acme-mark"})).await;
+    let steps = json!([{"fetch": {"request": "profile", "output": "profile"}}, {"deliver": {"destination": "crm", "action": "add"}}]);
+    stage.put(owner, "/v1/rules/welcome", &json!({"name": "acme-mark", "on": "order.placed", "steps": steps})).await;
     let run = stage.ask("POST", "/v1/exports/newsletter/runs").token(owner).send().await.json();
     let run = run["id"].as_str().expect("an id").to_string();
     plan(stage, "acme", &run, &["row-of-acme"], false).await;
@@ -47,6 +51,9 @@ fn path(template: &str, acme: &Acme) -> String {
         "credentials" | "destinations" => "crm",
         "models" => "people",
         "exports" => "newsletter",
+        "requests" => "profile",
+        "event-types" => "order.placed",
+        "rules" => "welcome",
         "runs" => &acme.run,
         "plans" => &acme.run.replace("run_", "plan_"),
         "deliveries" => &acme.delivery,

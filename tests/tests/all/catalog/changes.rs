@@ -80,7 +80,7 @@ async fn every_problem_is_told_with_its_path_from_the_definition_and_nothing_is_
         (
             Kind::Destination,
             json!({"base_url": 5, "concurency": 1, "credential": "nobody"}),
-            vec!["", "base_url", "concurency", "credential"],
+            vec!["", "base_url", "concurency", "credential", "rules.crm.steps[1].deliver.action"],
         ),
         (Kind::Destination, with(body(Kind::Destination), "/headers", json!({"X Y": "1"})), vec!["headers[\"X Y\"]"]),
         (Kind::Credential, json!({"type": "bearer"}), vec!["token"]),
@@ -110,8 +110,8 @@ async fn what_a_change_breaks_elsewhere_is_told_with_its_whole_path() {
     // The export has no actions of its own.
     let problems =
         wrong(&catalog, Kind::Destination, "crm", with(body(Kind::Destination), "/actions", json!({"add": {"enabled": false}}))).await;
-    assert_eq!(problems.len(), 1, "{problems:?}");
-    assert_eq!(problems[0].path, "exports.crm.actions");
+    let paths: Vec<&str> = problems.iter().map(|problem| problem.path.as_str()).collect();
+    assert_eq!(paths, ["exports.crm.actions", "rules.crm.steps[1].deliver.action"], "{problems:?}");
 
     // An export may send elsewhere only where no secret goes along.
     let free = with(with(body(Kind::Destination), "/credential", Value::Null), "/secret_headers", Value::Null);
@@ -151,12 +151,18 @@ async fn what_others_refer_to_is_not_deleted() {
     let delete = async |kind| catalog.delete(kind, &name("crm"), Precondition::Any).await.unwrap();
     for (kind, users) in [
         (Kind::Credential, vec!["destinations.crm", "destinations.second"]),
-        (Kind::Destination, vec!["exports.crm"]),
+        (Kind::Destination, vec!["exports.crm", "rules.crm"]),
         (Kind::Model, vec!["exports.crm"]),
+        (Kind::Request, vec!["rules.crm"]),
+        (Kind::EventType, vec!["rules.crm"]),
     ] {
         assert_eq!(delete(kind).await, Err(Refused::InUse(users.into_iter().map(str::to_owned).collect())));
     }
     assert_eq!(delete(Kind::Export).await, Ok(()));
+    assert_eq!(delete(Kind::Destination).await, Err(Refused::InUse(vec!["rules.crm".to_owned()])));
+    assert_eq!(delete(Kind::Rule).await, Ok(()));
+    assert_eq!(delete(Kind::Request).await, Ok(()));
+    assert_eq!(delete(Kind::EventType).await, Ok(()));
     assert_eq!(delete(Kind::Destination).await, Ok(()));
     assert_eq!(delete(Kind::Model).await, Ok(()));
     assert_eq!(delete(Kind::Credential).await, Err(Refused::InUse(vec!["destinations.second".to_owned()])));
@@ -192,6 +198,7 @@ async fn the_project_is_what_was_put_with_its_secrets_opened() {
         "organization": {"id": "acme"},
         "credentials": {"crm": body(Kind::Credential)}, "destinations": {"crm": body(Kind::Destination)},
         "models": {"crm": body(Kind::Model)}, "exports": {"crm": body(Kind::Export)},
+        "requests": {"crm": body(Kind::Request)}, "event_types": {"crm": body(Kind::EventType)}, "rules": {"crm": body(Kind::Rule)},
     });
     assert_eq!(project, engine::configure::parse(&document).unwrap());
     let CredentialKind::Bearer(token) = &project.credentials[&name("crm")].kind else { panic!("bearer") };

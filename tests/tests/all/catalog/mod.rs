@@ -65,6 +65,12 @@ pub fn body(kind: Kind) -> Value {
         }),
         Kind::Model => json!({"primary_key": ["id"], "source": {"type": "file", "path": "rows.csv"}}),
         Kind::Export => json!({"model": "crm", "destination": "crm"}),
+        Kind::Request => json!({"url": "https://profiles.example.com/v1/{{contact.id}}"}),
+        Kind::EventType => json!({"attributes": [{"key": "total", "type": "number"}]}),
+        Kind::Rule => json!({
+            "on": "crm",
+            "steps": [{"fetch": {"request": "crm", "output": "profile"}}, {"deliver": {"destination": "crm", "action": "add"}}],
+        }),
     }
 }
 

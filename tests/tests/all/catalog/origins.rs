@@ -135,7 +135,7 @@ async fn no_detour_frees_a_secret() {
     // The destination goes and another one comes.
     let desk = Desk::furnished().await;
     let catalog = desk.catalog(NOW);
-    for kind in [Kind::Export, Kind::Destination] {
+    for kind in [Kind::Export, Kind::Rule, Kind::Destination] {
         assert_eq!(catalog.delete(kind, &name("crm"), Precondition::Any).await.unwrap(), Ok(()));
     }
     let problems = wrong(&catalog, Kind::Destination, "crm", destination(EVIL, Some("crm"), None)).await;

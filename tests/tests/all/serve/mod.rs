@@ -3,6 +3,7 @@
 
 mod apply;
 mod canceling;
+mod events;
 mod fairness;
 mod fuzzing;
 mod observing;

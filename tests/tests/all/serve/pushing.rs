@@ -1,10 +1,16 @@
 //! Rows that arrive through the API.
 
-use super::server::{Server, no_wish};
+use super::server::{Place, Server, no_wish, on_one_machine_and_on_a_stack};
 use crate::journey::stage::{Stage, keep, project};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tests::receiver::{Action, Always};
+
+on_one_machine_and_on_a_stack!(
+    upserts_and_removals_reach_the_destination_as_what_they_change,
+    one_wrong_line_is_told_with_its_number_and_nothing_is_taken,
+    an_upload_takes_the_place_of_all_rows_and_a_torn_one_changes_nothing,
+);
 
 /// A project whose people are pushed.
 fn pushed(url: &str) -> Value {
@@ -27,11 +33,10 @@ fn hex(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-#[test]
-fn upserts_and_removals_reach_the_destination_as_what_they_change() {
+fn upserts_and_removals_reach_the_destination_as_what_they_change(place: Place) {
     let (receiver, held) = keep(Always(Action::status(200)), 0.0, 1);
     let stage = Stage::new(&pushed(&receiver.url()));
-    let server = Server::start(&stage);
+    let server = Server::start_on(place, &stage);
     let push = |lines: Vec<Value>| server.send(&server.token, "POST", "/v1/models/people/rows?mode=changes", NDJSON, ndjson(lines));
     push((1..=30).map(|id| json!({"upsert": person(id, 0)})).collect()).expect(200);
     let run = server.ended(&server.run("news", no_wish()));
@@ -46,11 +51,10 @@ fn upserts_and_removals_reach_the_destination_as_what_they_change() {
     assert_eq!((&members["7"], &members["31"], members.get("9")), (&person(7, 1), &person(31, 2), None));
 }
 
-#[test]
-fn one_wrong_line_is_told_with_its_number_and_nothing_is_taken() {
+fn one_wrong_line_is_told_with_its_number_and_nothing_is_taken(place: Place) {
     let (receiver, _held) = keep(Always(Action::status(200)), 0.0, 2);
     let stage = Stage::new(&pushed(&receiver.url()));
-    let server = Server::start(&stage);
+    let server = Server::start_on(place, &stage);
     let lines = vec![json!({"upsert": person(1, 0)}), json!({"upsert": {"email": "nobody"}}), json!({"insert": person(2, 0)})];
     let refused = server.send(&server.token, "POST", "/v1/models/people/rows?mode=changes", NDJSON, ndjson(lines)).expect(422).json();
     assert_eq!(refused["problems"].as_array().map(Vec::len), Some(2), "{refused:#}");
@@ -59,11 +63,10 @@ fn one_wrong_line_is_told_with_its_number_and_nothing_is_taken() {
     assert!(run["reason"].as_str().unwrap().contains("no rows were pushed yet"), "{run:#}");
 }
 
-#[test]
-fn an_upload_takes_the_place_of_all_rows_and_a_torn_one_changes_nothing() {
+fn an_upload_takes_the_place_of_all_rows_and_a_torn_one_changes_nothing(place: Place) {
     let (receiver, held) = keep(Always(Action::status(200)), 0.0, 3);
     let stage = Stage::new(&pushed(&receiver.url()));
-    let server = Server::start(&stage);
+    let server = Server::start_on(place, &stage);
     let parts = [ndjson((1..=20).map(|id| person(id, 0))), ndjson((21..=35).map(|id| person(id, 0)))];
     let whole = parts.concat();
     let begin = || {

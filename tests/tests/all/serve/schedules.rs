@@ -1,17 +1,21 @@
 //! Exports that run by themselves.
 
-use super::server::{Server, no_wish};
+use super::server::{Place, Server, no_wish, on_one_machine_and_on_a_stack};
 use crate::journey::stage::{People, Stage, assert_holds, crm, keep, project};
 use serde_json::{Value, json};
 use tests::receiver::{Action, Always};
+
+on_one_machine_and_on_a_stack!(
+    an_export_runs_as_often_as_its_destination_says_unless_it_says_otherwise_itself,
+    a_run_by_hand_needs_no_schedule,
+);
 
 fn runs(server: &Server) -> Vec<Value> {
     server.get("/v1/runs?export=news")["items"].as_array().expect("a list of runs").clone()
 }
 
 /// GL-09, GL-10
-#[test]
-fn an_export_runs_as_often_as_its_destination_says_unless_it_says_otherwise_itself() {
+fn an_export_runs_as_often_as_its_destination_says_unless_it_says_otherwise_itself(place: Place) {
     let (receiver, held) = keep(Always(Action::status(200)), 0.0, 1);
     let mut project = project(&receiver.url());
     crm(&mut project)["sync_frequency"] = json!("1s");
@@ -19,11 +23,11 @@ fn an_export_runs_as_often_as_its_destination_says_unless_it_says_otherwise_itse
     let stage = Stage::new(&project);
     let mut people = People::new(5);
     stage.people(&people);
-    let server = Server::start(&stage);
+    let server = Server::start_on(place, &stage);
     server.until("it has run by itself", || (held.lock().unwrap().members.len() == 5).then_some(()));
     people.put(9, 0);
     people.remove(2);
-    stage.people(&people);
+    server.people(&stage, &people);
     server.until("it has run again", || (held.lock().unwrap().members == people.members()).then_some(()));
     assert_holds(&held, &people);
     assert!(runs(&server).iter().all(|run| run["trigger"] == "schedule"));
@@ -75,13 +79,12 @@ fn firings_that_were_missed_while_nobody_served_come_to_one_run() {
     assert!(after <= 2, "three missed times came to {after} runs");
 }
 
-#[test]
-fn a_run_by_hand_needs_no_schedule() {
+fn a_run_by_hand_needs_no_schedule(place: Place) {
     let (receiver, held) = keep(Always(Action::status(200)), 0.0, 4);
     let stage = Stage::new(&project(&receiver.url()));
     let people = People::new(3);
     stage.people(&people);
-    let server = Server::start(&stage);
+    let server = Server::start_on(place, &stage);
     let run = server.ended(&server.run("news", no_wish()));
     assert_eq!((&run["status"], &run["trigger"]), (&json!("succeeded"), &json!("api")));
     assert_holds(&held, &people);

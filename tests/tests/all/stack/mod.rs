@@ -2,11 +2,13 @@
 //! `serve`; here is what only a stack does.
 
 mod batches;
+mod faults;
+mod sources;
 
 use crate::journey::executable::functions;
 use crate::journey::stage::{Stage, files_below};
 use serde_json::{Value, json};
-use tests::aws::moto;
+use tests::aws::{Proxy, moto};
 use tests::stack::{Setting, Stack};
 
 /// Whether a stack can be set up here; if not, that was said.
@@ -17,6 +19,13 @@ pub(crate) fn is_here() -> bool {
 /// A stack on which all goes well.
 pub(crate) fn setting() -> Setting {
     Setting::new(functions())
+}
+
+/// A proxy in front of moto, and a stack that reaches AWS through it.
+pub(crate) fn behind_a_proxy() -> (Proxy, Setting) {
+    let proxy = Proxy::start(moto().expect("moto is here").address());
+    let setting = Setting { endpoint: Some(proxy.address()), ..setting() };
+    (proxy, setting)
 }
 
 /// Starts a stack.

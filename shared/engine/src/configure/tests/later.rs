@@ -21,10 +21,6 @@ fn what_comes_later_is_refused_and_never_ignored() {
         ("/exports/people/on_partial", json!("split"), later),
         ("/exports/people/on_rejected", json!("split"), later),
         ("/models/people/duplicates", json!("first"), later),
-        ("/organization/attributes", json!({"a": 1}), later),
-        ("/requests", json!({"a": {}}), later),
-        ("/rules", json!({"a": {}}), later),
-        ("/event_types", json!({"a": {}}), later),
     ]);
     refuse_at(&[
         (

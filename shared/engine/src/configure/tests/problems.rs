@@ -426,3 +426,95 @@ fn a_source_takes_the_keys_of_its_type_and_never_shows_its_dsn() {
     let shown = format!("{:?}", problems(&with(source, postgres(json!({"dsn": "mysql://reader:hush@db/shop", "query": 1})))));
     assert!(!shown.contains("hush"), "{shown}");
 }
+
+/// LP-10, LP-21, LP-22, VX-08 to VX-11, GW-25: requests, rules and event types name what is wrong with them, and what they refer to.
+#[test]
+fn rules_requests_and_event_types_must_make_sense() {
+    let rule = |steps: Value| json!({"welcome": {"on": "contact.subscribed", "steps": steps}});
+    let deliver = json!({"deliver": {"destination": "crm", "action": "add"}});
+    let fetch = |output: &str| json!({"fetch": {"request": "profile", "output": output}});
+    let at = |steps: Value, path: &'static str, why: &'static str| ("/rules", rule(steps), path, why);
+    refuse_at(&[
+        at(json!([]), "rules.welcome.steps", "has no `deliver`"),
+        at(json!([{}, deliver]), "rules.welcome.steps[0]", "either `fetch` or `deliver`"),
+        at(json!([fetch("a"), deliver]), "rules.welcome.steps[0].fetch.request", "there is no request `profile`"),
+        at(json!([{"fetch": {"output": "A b"}}, deliver]), "rules.welcome.steps[0].fetch.output", "is not an output key"),
+        at(
+            json!([{"deliver": {"destination": "cmr", "action": "add"}}]),
+            "rules.welcome.steps[0].deliver.destination",
+            "did you mean `crm`?",
+        ),
+        at(json!([{"deliver": {"destination": "crm", "action": "ad"}}]), "rules.welcome.steps[0].deliver.action", "did you mean `add`?"),
+        at(
+            json!([{"deliver": {"destination": "crm", "action": "add", "variables": {"a": "{{#if"}}}]),
+            "rules.welcome.steps[0].deliver.variables.a",
+            "column 1",
+        ),
+        (
+            "/rules",
+            json!({"welcome": {"on": "contact.subscribd", "steps": [deliver]}}),
+            "rules.welcome.on",
+            "did you mean `contact.subscribed`?",
+        ),
+        (
+            "/rules",
+            json!({"welcome": {"on": "contact.subscribed", "when": "data.[", "steps": [deliver]}}),
+            "rules.welcome.when",
+            "not a JMESPath expression",
+        ),
+        (
+            "/rules",
+            json!({"welcome": {"on": "contact.subscribed", "when": "!".repeat(500) + "a", "steps": [deliver]}}),
+            "rules.welcome.when",
+            "more than 400 operators",
+        ),
+        (
+            "/rules",
+            json!({"welcome": {"on": "contact.subscribed", "ordering": "per_kee", "steps": [deliver]}}),
+            "rules.welcome.ordering",
+            "did you mean `per_key`?",
+        ),
+        ("/requests", json!({"profile": {}}), "requests.profile.url", "`url` is missing"),
+        ("/requests", json!({"profile": {"url": "/v1/{{contact.id}}"}}), "requests.profile.url", "is no whole URL"),
+        ("/requests", json!({"profile": {"url": "https://{{contact.host}}/x"}}), "requests.profile.url", "must be literal text"),
+        (
+            "/requests",
+            json!({"profile": {"url": "https://a.b", "timeout_seconds": 61}}),
+            "requests.profile.timeout_seconds",
+            "from 0.1 to 60",
+        ),
+        (
+            "/requests",
+            json!({"profile": {"url": "https://a.b", "max_response_bytes": 5_242_881}}),
+            "requests.profile.max_response_bytes",
+            "from 1 to 5242880",
+        ),
+        (
+            "/requests",
+            json!({"profile": {"url": "https://a.b", "headers": {"Host": "x"}}}),
+            "requests.profile.headers.Host",
+            "connection itself",
+        ),
+        ("/event_types", json!({"Order placed": {}}), "event_types[\"Order placed\"]", "is not an event type"),
+        (
+            "/event_types",
+            json!({"order.placed": {"attributes": [{"key": "total", "type": "nummer"}]}}),
+            "event_types[\"order.placed\"].attributes[0].type",
+            "did you mean `number`?",
+        ),
+        (
+            "/event_types",
+            json!({"order.placed": {"attributes": [{"key": "total", "type": "long", "samples": [1.5]}]}}),
+            "event_types[\"order.placed\"].attributes[0].samples[0]",
+            "whole number of 64 bits",
+        ),
+    ]);
+    let mut document = with("/rules", rule(json!([fetch("a"), fetch("a"), deliver])));
+    document["requests"] = json!({"profile": {"url": "https://profiles.example.com"}});
+    let found = problems(&document);
+    assert_eq!((found[0].path.as_str(), found.len()), ("rules.welcome.steps[1].fetch.output", 1), "{found:?}");
+    let mut document = with("/destinations/crm/actions/add/url", json!("/c/{email}"));
+    document["rules"] = rule(json!([deliver]));
+    let found = problems(&document);
+    assert_eq!(found[0].path, "rules.welcome.steps[0].deliver.variables.email", "{found:?}");
+}

@@ -18,6 +18,10 @@ impl<S: Store, O: Objects, T: Transport, C: Clock> Worker<'_, S, O, T, C> {
     /// Renders a candidate. `None`: nothing of it can be sent, and that is noted.
     pub(super) fn prepare(&mut self, candidate: Candidate, now: Now) -> Option<(Grant, Rendered, u64)> {
         let parcel = Rc::clone(self.pump.parcel(candidate.slot));
+        if parcel.rule().is_some() {
+            let rendered = self.render_event(candidate, now)?;
+            return Some((self.pump.start(candidate, now), rendered, 1));
+        }
         let context = Rc::clone(&self.contexts[&parcel.run]);
         let deliveries = Rc::clone(&self.rows[&candidate.slot]);
         let id = order::delivery_id(&parcel.run, parcel.number, candidate.index);
@@ -63,6 +67,7 @@ impl<S: Store, O: Objects, T: Transport, C: Clock> Worker<'_, S, O, T, C> {
                     lane: self.job.lane,
                     run: &parcel.run,
                     export: &context.export,
+                    rule: None,
                     delivery: &id,
                     number,
                     class: Class::RenderError,
@@ -93,13 +98,15 @@ impl<S: Store, O: Objects, T: Transport, C: Clock> Worker<'_, S, O, T, C> {
         let candidate = grant.candidate;
         let number = grant.number;
         let parcel = Rc::clone(self.pump.parcel(candidate.slot));
-        let context = Rc::clone(&self.contexts[&parcel.run]);
-        let verdict: Verdict = match context.compiled.action(parcel.action) {
-            Some(action) => {
+        let context = self.contexts.get(&parcel.run).map(Rc::clone);
+        let export = context.as_ref().map_or("", |context| context.export.as_str());
+        let verdict: Verdict = match context.as_ref().map(|context| (context, context.compiled.action(parcel.action))) {
+            None => self.judge_event(candidate.slot, exchange, now.wall),
+            Some((context, Some(action))) => {
                 let rule = SuccessRule::of(&action.action, action.success_path.as_ref(), context.compiled.shape.on_partial);
                 judge::judge(exchange, rows, &rule, &self.job.destination.retry, now.wall)
             }
-            None => unreachable!("a request was rendered from this action"),
+            Some((_, None)) => unreachable!("a request was rendered from this action"),
         };
         let record = self.pump.answered(grant, &verdict, rows, now, chance);
         let delivery = order::delivery_id(&parcel.run, parcel.number, candidate.index);
@@ -109,7 +116,7 @@ impl<S: Store, O: Objects, T: Transport, C: Clock> Worker<'_, S, O, T, C> {
             Exchange::Response(response) => Some(self.attachments.shown_response(response)),
             Exchange::Failure { .. } => None,
         };
-        self.log.add(Origin { slot: candidate.slot, parcel: &parcel, export: &context.export }, verdict.class, record, now.mono, |page| {
+        self.log.add(Origin { slot: candidate.slot, parcel: &parcel, export }, verdict.class, record, now.mono, |page| {
             let line = Line {
                 parcel: parcel.number,
                 index: candidate.index,
@@ -123,7 +130,8 @@ impl<S: Store, O: Objects, T: Transport, C: Clock> Worker<'_, S, O, T, C> {
         self.watch.attempted(&Attempted {
             lane: self.job.lane,
             run: &parcel.run,
-            export: &context.export,
+            export,
+            rule: parcel.rule(),
             delivery: &delivery,
             number,
             class: verdict.class,
@@ -144,6 +152,7 @@ impl<S: Store, O: Objects, T: Transport, C: Clock> Worker<'_, S, O, T, C> {
         }
         if self.pump.unload_idle(slot) {
             self.rows.remove(&slot);
+            self.events.forget(slot);
             self.turns_changed = true;
         }
     }

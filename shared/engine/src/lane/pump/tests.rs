@@ -24,13 +24,11 @@ fn parcel(run: &str, number: u32, deliveries: u32) -> Parcel {
         run: run.into(),
         number,
         action: ActionName::Add,
-        object: "plans/x".into(),
-        offset: 0,
-        length: 1,
         deliveries,
         rows: u64::from(deliveries),
         due: 0,
         again: None,
+        holds: Holds::Rows { object: "plans/x".into(), offset: 0, length: 1 },
     }
 }
 
@@ -181,4 +179,90 @@ fn after_a_stop_nothing_starts_and_what_is_on_its_way_is_waited_for() {
     assert_eq!(pump.next(at(0)), Next::Until(HEARTBEAT));
     pump.answered(grant, &verdict(Class::Success), 1, at(1), 0.0);
     assert_eq!(pump.next(at(1)), Next::Empty);
+}
+
+fn event(pump: &mut Pump, id: &str, rule: &str, key: Option<&str>) -> Slot {
+    let holds = Holds::Event { rule: crate::model::name::Name::new(rule).unwrap(), key: key.map(str::to_string) };
+    pump.add(Key::new("lane", format!("due#{id}")), Parcel { holds, ..parcel(id, 0, 1) }, &[], at(0))
+}
+
+/// What the loop does with an event: it is made ready, then it may go.
+fn start_event(pump: &mut Pump, now: Now) -> Grant {
+    loop {
+        match pump.next(now) {
+            Next::Prepare(candidate) => {
+                pump.preparing(candidate);
+                pump.prepared(candidate);
+            }
+            Next::Send(candidate) => return pump.start(candidate, now),
+            other => panic!("nothing to send but {other:?}"),
+        }
+    }
+}
+
+/// semantics.md 14, faults.md H4: events get at least half of the turns, and rules take turns among themselves.
+#[test]
+fn events_get_every_other_turn_beside_any_number_of_runs() {
+    let mut pump = pump(Settings { concurrency: 100, ..settings() });
+    for run in ["a", "b", "c"] {
+        open(&mut pump, run, 0, 10);
+    }
+    for n in 0..3 {
+        event(&mut pump, &format!("x{n}"), "x", None);
+        event(&mut pump, &format!("y{n}"), "y", None);
+    }
+    let order: Vec<String> = (0..12)
+        .map(|_| {
+            let slot = start_event(&mut pump, at(0)).candidate.slot;
+            pump.parcel(slot).run.clone()
+        })
+        .collect();
+    assert_eq!(order.iter().filter(|run| run.len() == 2).count(), 6, "{order:?}");
+    assert!(order.chunks(2).all(|pair| pair.iter().filter(|run| run.len() == 2).count() == 1), "{order:?}");
+    let rules: Vec<&str> = order.iter().filter(|run| run.len() == 2).map(|run| &run[..1]).collect();
+    assert!(rules.windows(2).all(|pair| pair[0] != pair[1]), "{rules:?}");
+}
+
+/// `per_key`: the second event of a key waits for the first, through its retries, and goes once that is done, whatever it came to.
+#[test]
+fn an_event_waits_for_the_one_before_it_of_the_same_key_alone() {
+    let mut pump = pump(Settings { concurrency: 100, ..settings() });
+    let first = event(&mut pump, "1", "x", Some("k"));
+    event(&mut pump, "2", "y", Some("k"));
+    let free = event(&mut pump, "3", "x", Some("other"));
+    assert_eq!(pump.fresh_events(), 2);
+    let grant = start_event(&mut pump, at(0));
+    assert_eq!(grant.candidate.slot, first);
+    assert_eq!(start_event(&mut pump, at(0)).candidate.slot, free);
+    let mut failed = verdict(Class::ServerError);
+    failed.destination_down = false;
+    assert!(!pump.answered(grant, &failed, 1, at(1), 1.0).last);
+    assert!(!matches!(pump.next(at(1)), Next::Prepare(_) | Next::Send(_)), "the key waits for its retry");
+    let later = at(2 * SECOND);
+    let grant = start_event(&mut pump, later);
+    assert_eq!((grant.candidate.slot, grant.number), (first, 2));
+    let refused = Verdict { retryable: false, ..failed };
+    assert!(pump.answered(grant, &refused, 1, later, 1.0).last);
+    let grant = start_event(&mut pump, later);
+    assert_eq!(pump.parcel(grant.candidate.slot).run, "2");
+}
+
+/// A fetch takes no permit and says nothing of the destination; what fails in it is an attempt all the same.
+#[test]
+fn a_failed_fetch_is_an_attempt_that_is_tried_again_and_opens_no_circuit() {
+    let mut pump = pump(settings());
+    let slot = event(&mut pump, "1", "x", Some("k"));
+    let candidate = Candidate { slot, index: 0 };
+    for number in 1..=8 {
+        let now = at(u64::from(number) * 1000 * SECOND / 50);
+        assert_eq!(pump.next(now), Next::Beat, "the heartbeat comes between");
+        pump.beaten(now);
+        assert_eq!(pump.next(now), Next::Prepare(candidate));
+        pump.preparing(candidate);
+        let failed = Verdict { destination_down: false, uncertain: false, ..verdict(Class::ServerError) };
+        let record = pump.fetch_failed(candidate, &failed, now, now, 0.0);
+        assert_eq!((record.number, record.last), (number, number == 8));
+        assert!(pump.waits_for(now).is_none());
+    }
+    assert!(pump.is_done(slot));
 }
