@@ -41,7 +41,7 @@ use std::rc::Rc;
 pub(super) const DELIVER_MEMORY: u64 = 512;
 pub(super) const PLAN_MEMORY: u64 = 2048;
 const BATCH: usize = 10;
-const DELIVER_SECONDS: u64 = 300;
+const DELIVER_SECONDS: u64 = 900;
 /// As in functions/deliver/src/lane.rs.
 const MARGIN: u64 = 5_000_000;
 /// As in functions/plan/src/errand.rs, microseconds.

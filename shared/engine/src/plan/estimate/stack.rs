@@ -23,7 +23,7 @@ const BATCH_ANSWER_SECONDS: f64 = 0.4;
 const DELIVER_GB: f64 = 0.5;
 const PLAN_GB: f64 = 2.0;
 /// A function that is there works so long before its time is over, and is called again.
-const CALL_SECONDS: f64 = 265.0;
+const CALL_SECONDS: f64 = 865.0;
 /// It leaves where nothing can be sent for so long (`deliver::drive::Thrift`).
 const LINGER_SECONDS: f64 = 0.9;
 /// What a call of `deliver` takes beside the sending: the lease taken and given back, definitions, backlog and log read.
