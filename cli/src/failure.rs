@@ -78,7 +78,7 @@ impl From<planning::PlanError> for Failure {
         match error {
             planning::PlanError::Source(error) => Failure::from(error),
             planning::PlanError::Port(error) => Failure::from(error),
-            planning::PlanError::Other(message) => Failure::new(message),
+            other @ (planning::PlanError::Other(_) | planning::PlanError::TooMany(_)) => Failure::new(other.to_string()),
         }
     }
 }

@@ -48,7 +48,7 @@ impl Header {
             run: run.id.clone(),
             export: run.export.to_string(),
             started_at: run.started_at,
-            snapshot: planned.snapshot.clone(),
+            snapshot: planned.run.snapshot.clone(),
             definition: run.shape_version.clone(),
             rows: planned.rows,
             checksum: format!("{:032x}", planned.checksum),

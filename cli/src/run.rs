@@ -15,7 +15,7 @@ use engine::keys::LaneName;
 use engine::lane::lease::Predecessor;
 use engine::model::export::Export;
 use engine::model::name::Name;
-use engine::port::Clock;
+use engine::port::{Clock, PortError};
 use engine::run::document::{self, Run, Status, Wish};
 use engine::run::finish::{Because, finish};
 use engine::run::request::{self, Ask, Asked, Refused};
@@ -137,8 +137,8 @@ impl Runner<'_> {
                 }
                 found => {
                     // It was cut short while it was planned: nothing of it was sent, nothing of it is owed.
-                    if let Some((run, _)) = found.filter(|(run, _)| run.status == Status::Planning) {
-                        begin::withdraw(store, &self.site.lane(&run.destination), &id, now).await?;
+                    if let Some(run) = found.filter(|(run, _)| run.status == Status::Planning) {
+                        begin::withdraw(store, &self.site.lane(&run.0.destination), &id, now).await?;
                         let reason = "cut short while it was planned; nothing was sent".to_string();
                         request::end(store, organization, run, Status::Failed, reason, self.site.clock.now().wall).await?;
                     }
@@ -186,10 +186,18 @@ impl Runner<'_> {
             let _ = match header {
                 // What a plan file says may hold again later, under the same keys.
                 Some(_) => request::take_back(store, organization, &asked.run, wall / 1_000_000).await,
-                None => request::end(store, organization, asked.run, Status::Failed, failure.message.clone(), wall).await.map(drop),
+                None => self.fail(&asked.run, &failure.message, wall).await,
             };
         }
         begun
+    }
+
+    /// A run that could not begin has failed, with the reason.
+    async fn fail(&self, run: &Run, reason: &str, wall: u64) -> Result<(), PortError> {
+        let (store, organization) = (&self.site.store, self.site.organization());
+        let there = document::read(store, organization, &run.id, wall / 1_000_000).await?;
+        let Some((_, version)) = there.filter(|(there, _)| there.status == Status::Planning) else { return Ok(()) };
+        request::end(store, organization, (run.clone(), version), Status::Failed, reason.to_string(), wall).await.map(drop)
     }
 
     async fn begin_asked(&self, export: &Export, header: Option<&plan_file::Header>, asked: Asked) -> Result<Begun, Failure> {
@@ -202,7 +210,7 @@ impl Runner<'_> {
         let reading = self.progress.reading(export.model.as_str());
         let planned = planning::plan(ground, export, &state, run, &reading).await?;
         if let Some(header) = header {
-            header.check(planned.rows, planned.checksum, &planned.snapshot, &planned.run.shape_version).map_err(Failure::new)?;
+            header.check(planned.rows, planned.checksum, &planned.run.snapshot, &planned.run.shape_version).map_err(Failure::new)?;
         }
         if planned.removals_wait {
             self.progress.say("removals wait for the next clean run: the key of an invalid row cannot be read");

@@ -144,7 +144,7 @@ impl Sample {
                     scratch: &scratch,
                     wall: site.clock.now().wall,
                 };
-                let source = planning::source(place, model).await?;
+                let source = planning::source(place, model, None).await?;
                 let sample = rows::sample(&source, &model.primary_key, &planning::fields(export), limit)?;
                 (sample.field_names.to_vec(), sample.rows)
             }

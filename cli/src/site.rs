@@ -101,6 +101,7 @@ impl Site {
             store: &self.store,
             objects: &self.objects,
             clock: &self.clock,
+            most_keys: usize::MAX,
         }
     }
 

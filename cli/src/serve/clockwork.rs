@@ -110,6 +110,8 @@ async fn look_after_one(house: &House, work: &Work) -> Result<bool, String> {
         // The lane says when nothing of it is on its way any more.
         Step::Halt(lane) => drop(tokio::time::timeout(PATIENCE, house.lanes.withdraw(&lane, &work.run)).await),
         Step::Deliver(lane) => house.lanes.look(&lane),
+        // A machine of one's own makes no plan in parts.
+        Step::Part(_) => {}
         Step::Over => work::done(store, &work.organization, &work.run, wall / 1_000_000).await.map_err(|e| e.to_string())?,
     }
     Ok(true)

@@ -99,7 +99,15 @@ impl House {
 
     /// Where runs are planned and finished.
     pub fn shop<'a>(&'a self, scratch: &'a Path) -> Shop<'a, EmbeddedStore, EmbeddedObjects> {
-        Shop { folder: &self.folder, remote: &planning::NoRemote, scratch, store: &self.store, objects: &self.objects, clock: &self.clock }
+        Shop {
+            folder: &self.folder,
+            remote: &planning::NoRemote,
+            scratch,
+            store: &self.store,
+            objects: &self.objects,
+            clock: &self.clock,
+            most_keys: usize::MAX,
+        }
     }
 
     /// What sends the requests of one destination: connections are never shared between destinations.

@@ -108,7 +108,7 @@ async fn plan(house: &Arc<House>, organization: &Name, export: &Name, id: &str) 
     let project = project.as_deref().map_err(Clone::clone);
     let taken = planning::begin_run(house.shop(&scratch), asked, project, &|model| house.may_read(model)).await;
     match taken.map_err(|e| e.to_string())? {
-        Taken::Nothing => {}
+        Taken::Nothing | Taken::Split(..) | Taken::Parted(_) => {}
         Taken::Held(run) => house.log.run(&run, organization),
         Taken::Ended(run) => house.ended(&run, organization),
         Taken::Delivering(run, _) => {

@@ -14,7 +14,9 @@ use std::rc::Rc;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
-    let office = Rc::new(StackOffice::new(Stack::from_environment()?));
+    let stack = Stack::from_environment()?;
+    stack.warm();
+    let office = Rc::new(StackOffice::new(stack));
     let (desk, jobs) = api::Desk::new();
     let router = api::router::<StackOffice>(desk);
     let serve = lambda_runtime::run(service_fn(|event: LambdaEvent<Value>| handler::handle(&office, &router, event.payload)));

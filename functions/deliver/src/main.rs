@@ -8,19 +8,12 @@ mod handler;
 mod lane;
 
 use aws_lambda_events::event::sqs::SqsEvent;
-use engine::port::{Clock, Key, Store};
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use stack::Stack;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     let stack = Stack::from_environment()?;
-    let stack = &stack;
-    // The connection to the table is opened beside the first poll, not before it.
-    let warm = async {
-        let key = Key::new("warm", "warm");
-        let _ = stack.store.get(&key, stack.clock.now().wall / 1_000_000).await;
-    };
-    let serve = lambda_runtime::run(service_fn(|event: LambdaEvent<SqsEvent>| handler::handle(stack, event)));
-    futures_util::future::join(serve, warm).await.0
+    stack.warm();
+    lambda_runtime::run(service_fn(|event: LambdaEvent<SqsEvent>| handler::handle(&stack, event))).await
 }

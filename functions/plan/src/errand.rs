@@ -27,10 +27,11 @@ const HOLDS_AGAIN: Duration = Duration::from_secs(10);
 pub async fn run(stack: &Arc<Stack>, errand: &Errand) -> Result<(), String> {
     let (organization, id) = match errand {
         Errand::Look => return look::asked(stack).await,
-        Errand::Plan { organization, run, .. } | Errand::Finish { organization, run, .. } => (organization, run),
+        Errand::Plan { organization, run, .. } | Errand::Finish { organization, run, .. } => (organization, work::name(run, None)),
+        Errand::Part { organization, run, part } => (organization, work::name(run, Some(*part))),
     };
     let name = chance::fresh_name("fn", stack.clock.now().wall);
-    let hold = || work::hold(&stack.store, organization, id, &name, stack.clock.now().wall, HOLD);
+    let hold = || work::hold(&stack.store, organization, &id, &name, stack.clock.now().wall, HOLD);
     if !hold().await.map_err(|e| e.to_string())? {
         return Ok(());
     }
@@ -45,7 +46,7 @@ pub async fn run(stack: &Arc<Stack>, errand: &Errand) -> Result<(), String> {
         Ok(taken) => follow(stack, organization, taken).await,
         Err(error) => Err(error),
     };
-    work::let_go(&stack.store, organization, id, &name, stack.clock.seconds()).await.map_err(|e| e.to_string())?;
+    work::let_go(&stack.store, organization, &id, &name, stack.clock.seconds()).await.map_err(|e| e.to_string())?;
     done
 }
 
@@ -77,6 +78,7 @@ async fn take(stack: &Stack, errand: &Errand) -> Result<Taken, String> {
         store: &stack.store,
         objects: &stack.objects,
         clock: &stack.clock,
+        most_keys: stack.most_keys,
     };
     match errand {
         Errand::Look => Ok(Taken::Nothing),
@@ -85,6 +87,11 @@ async fn take(stack: &Stack, errand: &Errand) -> Result<Taken, String> {
             let asked = AskedRun { organization, export, run };
             let taken = planning::begin_run(shop, asked, project.as_deref().map_err(Clone::clone), &may_read).await;
             taken.map_err(|e| e.to_string())
+        }
+        Errand::Part { organization, run, part } => {
+            let project = stack.project(organization).await;
+            let project = project.as_deref().map_err(Clone::clone);
+            planning::make_part(shop, organization, run, *part, project, &may_read).await.map_err(|e| e.to_string())
         }
         Errand::Finish { organization, destination, run } => {
             let lane = LaneName::first(organization, destination);
@@ -114,12 +121,27 @@ async fn follow(stack: &Stack, organization: &Name, taken: Taken) -> Result<(), 
         Taken::Held(run) => (run, "held"),
         Taken::Ended(run) => (run, "ended"),
         Taken::Delivering(run, _) => (run, "delivering"),
+        Taken::Split(run, _) => (run, "split"),
+        Taken::Parted(run) => (run, "parted"),
     };
     stack::note(
         "a run was taken a step further",
         &[("run", &run.id), ("export", run.export.as_str()), ("came_to", what), ("status", run.status.as_str())],
     );
-    let Taken::Delivering(run, directory) = &taken else { return Ok(()) };
+    let (run, directory) = match &taken {
+        Taken::Nothing | Taken::Held(_) | Taken::Ended(_) => return Ok(()),
+        Taken::Delivering(run, directory) => (run, directory),
+        Taken::Split(run, parts) => {
+            let part = |part: &work::Part| Errand::Part { organization: organization.clone(), run: run.id.clone(), part: *part };
+            stack.ask(&parts.iter().map(part).collect::<Vec<_>>()).await;
+            return Ok(());
+        }
+        Taken::Parted(run) => {
+            let (organization, export) = (organization.clone(), run.export.clone());
+            stack.ask(&[Errand::Plan { organization, export, run: run.id.clone(), asked_at: run.started_at }]).await;
+            return Ok(());
+        }
+    };
     let lane = LaneName::first(organization, &run.destination);
     if run.parcels == 0 {
         stack.ask(&[Errand::Finish { organization: organization.clone(), destination: lane.destination, run: run.id.clone() }]).await;

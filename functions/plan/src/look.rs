@@ -111,10 +111,11 @@ async fn under_way(stack: &Stack, wall: u64) -> Result<Vec<Errand>, PortError> {
         };
         match work::step(&stack.store, &work, wall).await? {
             Step::Plan => errands.push(plan(work)),
+            Step::Part(part) => errands.push(Errand::Part { organization: work.organization, run: work.run, part }),
             Step::Finish(lane) => errands.push(finish(lane, &work.run)),
             // Whoever works on the lane says when nothing of it is on its way; where nobody does, nothing is.
             Step::Halt(lane) if ear::is_free(&stack.store, &lane, wall).await? => errands.push(finish(lane, &work.run)),
-            Step::Over => work::done(&stack.store, &work.organization, &work.run, wall / 1_000_000).await?,
+            Step::Over => work::done(&stack.store, &work.organization, &work.name(), wall / 1_000_000).await?,
             // The bell of its lane is up until it is delivered.
             Step::Deliver(_) | Step::Halt(_) | Step::Wait => {}
         }

@@ -17,5 +17,6 @@ use std::sync::Arc;
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     let stack = Arc::new(Stack::from_environment()?);
+    stack.warm();
     lambda_runtime::run(service_fn(|event: LambdaEvent<Value>| handler::handle(&stack, event))).await
 }

@@ -4,7 +4,7 @@
 use backend_aws::Query;
 use engine::model::source::{Model, Source};
 use engine::port::{Clock, PortError};
-use planning::{Bringing, PlanError, Remote, read_as};
+use planning::{Doing, PlanError, Remote, read_as};
 use process::chance;
 use rows::{FileSource, Format};
 use stack::Stack;
@@ -40,14 +40,10 @@ impl<'s> AwsRemote<'s> {
 }
 
 impl AwsRemote<'_> {
-    /// Has a query run and brings its rows. What Athena wrote goes again at once; what a function that died left is taken by the bucket's
-    /// lifecycle rule.
-    async fn query(&self, model: &Model, query: Query<'_>, folder: &Path) -> Result<rows::Source, PlanError> {
-        let (athena, files) = self.stack.athena()?;
-        let prefix = format!("athena/{}", chance::fresh_name("query", self.stack.clock.now().wall));
-        athena.unload(query, &prefix).await?;
+    /// Brings what a query of this run was answered with.
+    async fn answer(&self, model: &Model, prefix: &str, folder: &Path) -> Result<rows::Source, PlanError> {
+        let (_, files) = self.stack.athena()?;
         let brought = files.bring(&format!("{prefix}/"), &folder.join(format!("{}.rows", model.id))).await;
-        files.remove(&prefix).await?;
         let path = brought.map_err(|error| match error {
             PortError::Missing(_) => PlanError::other(format!(
                 "model {}: the query gave no rows, so nothing is planned: a query that finds nothing never empties an export",
@@ -60,18 +56,28 @@ impl AwsRemote<'_> {
 }
 
 impl Remote for AwsRemote<'_> {
-    fn bring<'a>(&'a self, model: &'a Model, folder: &'a Path) -> Bringing<'a> {
+    /// A query is answered once for all who read its rows. What a function that died left of it is taken by the bucket's lifecycle rule.
+    fn stage<'a>(&'a self, model: &'a Model) -> Doing<'a, Option<String>> {
         Box::pin(async move {
-            match &model.source {
-                Source::S3 { bucket, prefix, format } => self.objects(model, bucket, prefix, folder, format.map(read_as)).await,
-                Source::Athena { database, query, workgroup } => {
-                    let query = Query { text: query, database, workgroup: workgroup.as_deref().unwrap_or("primary") };
-                    self.query(model, query, folder).await
-                }
-                Source::File { .. } | Source::Postgres { .. } | Source::Push => {
-                    Err(PlanError::other(format!("model {}: its rows do not lie in AWS", model.id)))
-                }
+            let Source::Athena { database, query, workgroup } = &model.source else { return Ok(None) };
+            let query = Query { text: query, database, workgroup: workgroup.as_deref().unwrap_or("primary") };
+            let prefix = format!("athena/{}", chance::fresh_name("query", self.stack.clock.now().wall));
+            self.stack.athena()?.0.unload(query, &prefix).await?;
+            Ok(Some(prefix))
+        })
+    }
+
+    fn bring<'a>(&'a self, model: &'a Model, staged: Option<&'a str>, folder: &'a Path) -> Doing<'a, rows::Source> {
+        Box::pin(async move {
+            match (&model.source, staged) {
+                (Source::S3 { bucket, prefix, format }, _) => self.objects(model, bucket, prefix, folder, format.map(read_as)).await,
+                (Source::Athena { .. }, Some(prefix)) => self.answer(model, prefix, folder).await,
+                _ => Err(PlanError::other(format!("model {}: its rows do not lie in AWS", model.id))),
             }
         })
+    }
+
+    fn forget<'a>(&'a self, staged: &'a str) -> Doing<'a, ()> {
+        Box::pin(async move { Ok(self.stack.athena()?.1.remove(staged).await?) })
     }
 }

@@ -7,10 +7,7 @@ use std::time::Duration;
 
 use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_smithy_async::rt::sleep::TokioSleep;
-use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
-use aws_smithy_http_client::{Builder, Connector};
 use aws_smithy_runtime_api::client::behavior_version::BehaviorVersion;
-use aws_smithy_runtime_api::client::http::{HttpConnectorSettings, SharedHttpClient};
 use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
 use aws_types::SdkConfig;
@@ -20,6 +17,7 @@ use engine::port::PortError;
 use crate::Environment;
 use crate::athena::AwsAthena;
 use crate::files::AwsFiles;
+use crate::http::{self, S3Http};
 use crate::meter::{Count, Meter};
 use crate::objects::{self, AwsObjects};
 use crate::queue::AwsQueue;
@@ -28,16 +26,10 @@ use crate::store::AwsStore;
 
 /// The first try and two more.
 const TRIES: u32 = 3;
-/// To connect; within a region it takes a few milliseconds.
-const CONNECT: Duration = Duration::from_secs(1);
 /// One try of a call of DynamoDB, SQS or KMS. The largest answer is a page of 1 MB.
 const TRY: Duration = Duration::from_secs(3);
 /// All tries of a call.
 const CALL: Duration = Duration::from_secs(8);
-/// Until S3 begins to answer.
-const OBJECT_ANSWER: Duration = Duration::from_secs(10);
-/// AWS closes idle connections after some 20 s without a word, and a frozen function does not notice.
-const IDLE: Duration = Duration::from_secs(15);
 
 /// What the stack calls its parts.
 #[derive(Clone, Debug)]
@@ -66,6 +58,7 @@ struct Inner {
     environment: Environment,
     meter: Meter,
     sdk: OnceLock<SdkConfig>,
+    s3: Arc<S3Http>,
     dynamodb: OnceLock<aws_sdk_dynamodb::Client>,
     sqs: OnceLock<aws_sdk_sqs::Client>,
     objects: OnceLock<AwsObjects>,
@@ -88,6 +81,7 @@ impl Aws {
             environment,
             meter,
             sdk: OnceLock::new(),
+            s3: Arc::default(),
             dynamodb: OnceLock::new(),
             sqs: OnceLock::new(),
             objects: OnceLock::new(),
@@ -114,7 +108,7 @@ impl Aws {
         if let Some(objects) = self.inner.objects.get() {
             return Ok(objects.clone());
         }
-        let made = AwsObjects::new(&self.inner.environment, &self.inner.names, s3_connector(), &self.inner.meter)?;
+        let made = AwsObjects::new(&self.inner.environment, &self.inner.names, Arc::clone(&self.inner.s3), &self.inner.meter)?;
         Ok(self.inner.objects.get_or_init(|| made).clone())
     }
 
@@ -123,7 +117,7 @@ impl Aws {
     /// # Errors
     /// `Failed`, if its name or the address is none.
     pub fn files(&self, bucket: &str) -> Result<AwsFiles, PortError> {
-        let client = objects::bucket(&self.inner.environment, bucket, s3_connector(), &self.inner.meter)?;
+        let client = objects::bucket(&self.inner.environment, bucket, Arc::clone(&self.inner.s3), &self.inner.meter)?;
         Ok(AwsFiles::new(client, bucket))
     }
 
@@ -161,7 +155,7 @@ impl Aws {
     fn sdk(&self) -> &SdkConfig {
         self.inner.sdk.get_or_init(|| {
             let environment = &self.inner.environment;
-            let timeouts = TimeoutConfig::builder().connect_timeout(CONNECT).operation_attempt_timeout(TRY).operation_timeout(CALL);
+            let timeouts = TimeoutConfig::builder().connect_timeout(http::CONNECT).operation_attempt_timeout(TRY).operation_timeout(CALL);
             let mut config = SdkConfig::builder()
                 .behavior_version(BehaviorVersion::v2026_01_12())
                 .region(Region::new(environment.region.clone()))
@@ -169,24 +163,9 @@ impl Aws {
                 .retry_config(RetryConfig::standard().with_max_attempts(TRIES))
                 .timeout_config(timeouts.build())
                 .sleep_impl(TokioSleep::new())
-                .http_client(sdk_http());
+                .http_client(http::sdk());
             config.set_endpoint_url(environment.endpoint.clone());
             config.build()
         })
     }
-}
-
-fn sdk_http() -> SharedHttpClient {
-    Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).pool_idle_timeout(IDLE).build_https()
-}
-
-/// S3 has connections of its own: it has another host in any case, and other patience.
-fn s3_connector() -> Connector {
-    let settings = HttpConnectorSettings::builder().connect_timeout(CONNECT).read_timeout(OBJECT_ANSWER).build();
-    Connector::builder()
-        .connector_settings(settings)
-        .sleep_impl(TokioSleep::new())
-        .pool_idle_timeout(IDLE)
-        .tls_provider(Provider::Rustls(CryptoMode::Ring))
-        .build()
 }

@@ -19,6 +19,7 @@ mod aws;
 mod environment;
 mod failure;
 mod files;
+mod http;
 pub mod meter;
 mod objects;
 mod queue;

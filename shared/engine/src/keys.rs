@@ -3,6 +3,7 @@
 use crate::judge::Class;
 use crate::model::name::Name;
 use crate::port::Key;
+use crate::run::work::Part;
 
 /// The lane of a destination, one of its shares where it has several.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -115,6 +116,25 @@ pub const WORK: &str = "work";
 /// What is under way: a run that was asked for and has not ended.
 pub fn work(organization: &Name, run: &str) -> Key {
     Key::new(WORK, format!("{organization}#{run}"))
+}
+
+/// What a part of a run's plan found.
+pub fn part(organization: &Name, run: &str, part: Part) -> Key {
+    Key::new(run_partition(organization, run), format!("part#{:04}#{:04}", part.round, part.number))
+}
+
+/// The sort keys of all that the parts of a run's plan found.
+pub const ALL_PARTS: (&str, &str) = ("part#", "part$");
+
+/// The sort keys of what the parts of a round found: from the first to behind the last.
+pub fn parts_of_round(round: u32) -> (String, String) {
+    (format!("part#{round:04}#"), format!("part#{round:04}$"))
+}
+
+/// The part of a sort key.
+pub fn parse_part(sort: &str) -> Option<Part> {
+    let (round, number) = sort.strip_prefix("part#")?.split_once('#')?;
+    Some(Part { round: round.parse().ok()?, number: number.parse().ok()? })
 }
 
 /// The partition of the organizations that have ever run anything.

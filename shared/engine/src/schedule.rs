@@ -170,13 +170,7 @@ pub async fn fire<S: Store>(
     let wish = Wish { trigger: Trigger::Schedule, ..Wish::default() };
     let ask = Ask { organization: &due.organization, export: &export.id, destination: &export.destination, run, wish, hash_seed };
     match request::start(store, ask, wall).await? {
-        Ok(_) => Ok(Fired::Started(Work {
-            organization: due.organization.clone(),
-            export: export.id.clone(),
-            run: run.to_string(),
-            asked_at: wall,
-            holder: None,
-        })),
+        Ok(_) => Ok(Fired::Started(Work::new(&due.organization, &export.id, run, wall))),
         Err(Refused::Busy(other)) => Ok(Fired::Busy(other)),
         Err(refused) => Err(PortError::Failed(format!("{run} cannot be started: {refused:?}"))),
     }

@@ -7,6 +7,7 @@ use crate::model::name::Name;
 use crate::plan::estimate;
 use crate::plan::layout::Directory;
 use crate::port::Message;
+use crate::run::work::Part;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -90,6 +91,15 @@ pub enum Errand {
         /// When it was asked for, Unix microseconds.
         asked_at: u64,
     },
+    /// Make a part of a run's plan.
+    Part {
+        /// Whose.
+        organization: Name,
+        /// Its id.
+        run: String,
+        /// Which part.
+        part: Part,
+    },
     /// Finish a run of which nothing is left to send.
     Finish {
         /// Whose.
@@ -159,7 +169,8 @@ mod tests {
     #[test]
     fn an_errand_is_read_back() {
         let finish = Errand::Finish { organization: name("acme"), destination: name("crm"), run: "run_1".into() };
-        for errand in [Errand::Look, finish] {
+        let part = Errand::Part { organization: name("acme"), run: "run_1".into(), part: Part { round: 1, number: 3 } };
+        for errand in [Errand::Look, finish, part] {
             assert_eq!(Errand::parse(&errand.message().body), Ok(errand));
         }
     }

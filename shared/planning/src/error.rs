@@ -9,6 +9,8 @@ use std::fmt;
 pub enum PlanError {
     /// The rows cannot be read.
     Source(SourceError),
+    /// The model has more keys than one process may hold; where its rows lie, if they were brought for this run.
+    TooMany(Option<String>),
     /// The store, the objects or the disk failed.
     Port(PortError),
     /// Anything else, as a sentence.
@@ -26,6 +28,7 @@ impl fmt::Display for PlanError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             PlanError::Source(error) => error.fmt(f),
+            PlanError::TooMany(_) => f.write_str("the model has more keys than one process may hold"),
             PlanError::Port(error) => error.fmt(f),
             PlanError::Other(message) => f.write_str(message),
         }

@@ -7,27 +7,30 @@ mod source;
 mod steps;
 
 use engine::keys::LaneName;
+use engine::model::change::Change;
 use engine::model::export::{Export, FirstRun};
 use engine::model::name::Name;
 use engine::model::project::Project;
 use engine::plan::cut::{Cutter, Options, Totals};
+use engine::plan::join::join;
 use engine::plan::layout::Directory;
 use engine::plan::{estimate, guard};
 use engine::port::{Clock, Objects, PortError, Store};
 use engine::run::document::{InvalidRow, LISTED_INVALID_ROWS, Run, Status};
 use engine::run::finish::WriteDelta;
+use engine::run::parts::{Found, Split};
 use engine::run::state::State;
 use engine::run::{begin, work};
 use engine::shape::{Compiled, Shape};
 use process::SystemClock;
-use rows::DiffRequest;
+use rows::{Diff, DiffRequest, ErrorKind, Share, SourceError};
 use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 pub use error::PlanError;
-pub use source::{Bringing, NoRemote, Place, Remote, fields, outside, read_as, source};
-pub use steps::{AskedRun, Shop, Taken, begin_run, finish_run};
+pub use source::{Doing, NoRemote, Place, Remote, fields, outside, read_as, source, stage};
+pub use steps::{AskedRun, Shop, Taken, begin_run, finish_run, make_part};
 
 /// Changes held in memory before they go to scratch files, bytes.
 const SPOOL_MEMORY: usize = 64 << 20;
@@ -50,6 +53,8 @@ pub struct Ground<'a, S, O> {
     pub objects: &'a O,
     /// Time.
     pub clock: &'a SystemClock,
+    /// More keys than this a plan is not made of at once; `usize::MAX`: as many as there are.
+    pub most_keys: usize,
 }
 
 impl<S, O> Clone for Ground<'_, S, O> {
@@ -64,6 +69,22 @@ impl<S, O> Ground<'_, S, O> {
     /// The organization.
     pub fn organization(&self) -> &Name {
         &self.project.organization.id
+    }
+}
+
+impl<S: Store, O: Objects> Ground<'_, S, O> {
+    /// Where an export's rows are read.
+    async fn source(&self, export: &Export, staged: Option<&str>) -> Result<rows::Source, PlanError> {
+        let place = Place {
+            folder: self.folder,
+            remote: self.remote,
+            organization: self.organization(),
+            store: self.store,
+            objects: self.objects,
+            scratch: self.scratch,
+            wall: self.clock.now().wall,
+        };
+        source(place, &self.project.models[&export.model], staged).await
     }
 }
 
@@ -84,8 +105,6 @@ pub struct Planned {
     pub checksum: u128,
     /// Whether removals were left out, since the key of some invalid row cannot be read.
     pub removals_wait: bool,
-    /// The snapshot it was compared with.
-    pub snapshot: Vec<String>,
     /// Whether the source is as it was when the last run delivered all of it, so that it was not read.
     pub unread: bool,
 }
@@ -105,117 +124,221 @@ pub async fn plan<S: Store, O: Objects>(
     asked: Run,
     progress: &(dyn Fn(u64, u64) + Sync),
 ) -> Result<Planned, PlanError> {
-    let destination = &ground.project.destinations[&export.destination];
-    let model = &ground.project.models[&export.model];
-    let shape = Shape::of(ground.project, export);
-    let scratch = ground.scratch;
-    let wish = asked.wish;
-    let place = Place {
-        folder: ground.folder,
-        remote: ground.remote,
-        organization: ground.organization(),
-        store: ground.store,
-        objects: ground.objects,
-        scratch,
-        wall: ground.clock.now().wall,
-    };
-    let source = source(place, model).await?;
-    let snapshot = state.snapshot.clone().unwrap_or_default();
-    let version = shape.version();
-    let mut run = Run { shape_version: version.clone(), mapping_version: shape.mapping_version(), snapshot: snapshot.clone(), ..asked };
-    let compiled = Compiled::new(shape).map_err(PlanError::other)?;
-    let file = scratch.join(format!("{}.plan", run.id));
-    let source_version = rows::source_version(&source)?;
-    let unchanged = source_version.is_some() && state.settled == source_version.clone().map(|source| (source, version));
-    if unchanged && !wish.full && !wish.adopt {
-        run.source_version = source_version;
-        let names = Vec::new();
-        let (directory, totals) = cut(&compiled, &names, &run, None, false, &file, std::iter::empty())?;
-        run.totals = totals;
-        return Ok(Planned { run, compiled, directory, file, rows: 0, checksum: 0, removals_wait: false, snapshot, unread: true });
+    let staged = stage(ground.remote, &ground.project.models[&export.model]).await?;
+    let planned = plan_staged(ground, export, state, asked, staged.as_deref(), progress).await;
+    match (planned, staged) {
+        (Err(PlanError::Source(error)), staged) if error.kind == ErrorKind::TooMany => Err(PlanError::TooMany(staged)),
+        (planned, None) => planned,
+        (planned, Some(staged)) => {
+            ground.remote.forget(&staged).await?;
+            planned
+        }
     }
-    let mut files = Vec::with_capacity(snapshot.len());
-    for name in &snapshot {
-        files.push(ground.objects.local(name).await?);
+}
+
+async fn plan_staged<S: Store, O: Objects>(
+    ground: Ground<'_, S, O>,
+    export: &Export,
+    state: &State,
+    asked: Run,
+    staged: Option<&str>,
+    progress: &(dyn Fn(u64, u64) + Sync),
+) -> Result<Planned, PlanError> {
+    let source = ground.source(export, staged).await?;
+    let (run, compiled) = shaped(ground, export, state.snapshot.clone().unwrap_or_default(), asked)?;
+    let file = ground.scratch.join(format!("{}.plan", run.id));
+    let source_version = rows::source_version(&source)?;
+    let unchanged = source_version.is_some() && state.settled == source_version.clone().map(|source| (source, run.shape_version.clone()));
+    if unchanged && !run.wish.full && !run.wish.adopt {
+        let (directory, totals) = Cutting::of(ground, export, state, &run, &compiled).cut(&[], &file, std::iter::empty())?;
+        let run = Run { source_version, totals, ..run };
+        return Ok(Planned { run, compiled, directory, file, rows: 0, checksum: 0, removals_wait: false, unread: true });
+    }
+    let (diff, found) = compare(ground, export, state, &run, &compiled, source, Share::WHOLE, progress).await?;
+    let (directory, totals) = Cutting::of(ground, export, state, &run, &compiled).cut(&found.field_names, &file, diff.changes)?;
+    Ok(planned(export, state, run, compiled, directory, file, Found { totals, ..found }))
+}
+
+/// Makes one part of a run's plan, into a local file.
+pub async fn plan_part<S: Store, O: Objects>(
+    ground: Ground<'_, S, O>,
+    export: &Export,
+    state: &State,
+    run: &Run,
+    split: &Split,
+    number: u32,
+) -> Result<(Found, PathBuf), PlanError> {
+    let source = ground.source(export, split.staged.as_deref()).await?;
+    let (run, compiled) = shaped(ground, export, split.snapshot.clone(), run.clone())?;
+    let file = ground.scratch.join(format!("{}.{number}.plan", run.id));
+    let share = Share { part: number, of: split.of };
+    let (diff, found) = compare(ground, export, state, &run, &compiled, source, share, &|_, _| {}).await?;
+    let cutting = Cutting { parts: split.of, ..Cutting::of(ground, export, state, &run, &compiled) };
+    let (_, totals) = cutting.cut(&found.field_names, &file, diff.changes)?;
+    Ok((Found { totals, ..found }, file))
+}
+
+/// Joins the parts of a run's plan, which are all there.
+pub async fn plan_joined<S: Store, O: Objects>(
+    ground: Ground<'_, S, O>,
+    export: &Export,
+    state: &State,
+    run: Run,
+    split: &Split,
+    parts: Vec<Found>,
+) -> Result<Planned, PlanError> {
+    let (run, compiled) = shaped(ground, export, split.snapshot.clone(), run)?;
+    let objects: Vec<String> = parts.iter().map(|part| part.object.clone()).collect();
+    let found = Found::together(parts).map_err(PlanError::other)?;
+    let file = ground.scratch.join(format!("{}.plan", run.id));
+    let mut out = created(&file)?;
+    let directory = join(ground.objects, &objects, &mut out).await?;
+    out.flush().map_err(|e| unwritten(&file, &e))?;
+    Ok(planned(export, state, run, compiled, directory, file, found))
+}
+
+/// What shapes a run's requests as the definitions stand, noted in its document.
+fn shaped<S, O>(ground: Ground<'_, S, O>, export: &Export, snapshot: Vec<String>, run: Run) -> Result<(Run, Compiled), PlanError> {
+    let shape = Shape::of(ground.project, export);
+    let run = Run { shape_version: shape.version(), mapping_version: shape.mapping_version(), snapshot, ..run };
+    Ok((run, Compiled::new(shape).map_err(PlanError::other)?))
+}
+
+/// Whether all changes are taken as delivered.
+fn settles_all(export: &Export, state: &State, run: &Run) -> bool {
+    let first_run_skips = state.snapshot.is_none() && export.first_run == FirstRun::Skip && !run.wish.full;
+    run.wish.adopt || first_run_skips
+}
+
+/// Compares a share of a source's rows with the run's snapshot.
+#[allow(clippy::too_many_arguments, reason = "each is one thing that the caller has at hand")]
+async fn compare<S: Store, O: Objects>(
+    ground: Ground<'_, S, O>,
+    export: &Export,
+    state: &State,
+    run: &Run,
+    compiled: &Compiled,
+    source: rows::Source,
+    share: Share,
+    progress: &(dyn Fn(u64, u64) + Sync),
+) -> Result<(Diff, Found), PlanError> {
+    let mut snapshot = Vec::with_capacity(run.snapshot.len());
+    for name in &run.snapshot {
+        snapshot.push(ground.objects.local(name).await?);
     }
     let request = DiffRequest {
         source,
-        primary_key: model.primary_key.clone(),
+        primary_key: ground.project.models[&export.model].primary_key.clone(),
         fields: fields(export),
         ignore: export.ignore_in_diff.clone(),
         hash_seed: state.hash_seed.unwrap_or_default(),
-        snapshot: files,
+        snapshot,
         want_previous: compiled.wants_previous(),
-        resend_all: wish.full,
-        scratch: scratch.to_path_buf(),
+        resend_all: run.wish.full,
+        share,
+        most_keys: ground.most_keys,
+        scratch: ground.scratch.to_path_buf(),
         threads: std::thread::available_parallelism().map_or(2, usize::from).min(8),
         spool_memory: SPOOL_MEMORY,
     };
     let diff = rows::diff(&request, progress)?;
-    let names = diff.field_names.to_vec();
-    let counted = guard::Counted { snapshot: diff.snapshot_rows, rows: diff.rows, removed: diff.removed, invalid: diff.invalid_rows };
+    let listed = diff.invalid.iter().take(LISTED_INVALID_ROWS);
+    let found = Found {
+        field_names: diff.field_names.to_vec(),
+        snapshot_rows: diff.snapshot_rows,
+        rows: diff.rows,
+        added: diff.added,
+        changed: diff.changed,
+        removed: diff.removed,
+        invalid_rows: diff.invalid_rows,
+        invalid: listed.map(|row| InvalidRow { place: row.place.clone(), key: row.key.clone(), reason: row.reason.clone() }).collect(),
+        removals_wait: diff.removals_wait,
+        checksum: diff.checksum,
+        source_version: diff.source_version.clone(),
+        ..Found::default()
+    };
+    Ok((diff, found))
+}
+
+/// A run as planned: what was found goes into its document, and guards say whether it may go.
+fn planned(export: &Export, state: &State, run: Run, compiled: Compiled, directory: Directory, file: PathBuf, found: Found) -> Planned {
+    let mut run = run;
     let remapped = state.snapshot.is_some()
-        && diff.snapshot_rows > 0
+        && found.snapshot_rows > 0
         && state.mapping_version.as_ref().is_some_and(|mapping| *mapping != run.mapping_version);
-    let changes = diff.added + diff.changed + diff.removed;
-    let first_run_skips = state.snapshot.is_none() && export.first_run == FirstRun::Skip && !wish.full;
-    let settle_all = wish.adopt || first_run_skips;
-    run.field_names = names.clone();
-    run.invalid_rows = diff.invalid_rows;
-    run.invalid = diff
-        .invalid
-        .iter()
-        .take(LISTED_INVALID_ROWS)
-        .map(|row| InvalidRow { place: row.place.clone(), key: row.key.clone(), reason: row.reason.clone() })
-        .collect();
-    run.source_version = diff.source_version.clone();
-    if !wish.approve && !settle_all {
+    let changes = found.added + found.changed + found.removed;
+    if !run.wish.approve && !settles_all(export, state, &run) {
         run.reason = match remapped {
             true if changes > 0 => Some(format!(
                 "the fields or the key of export {} have changed: {changes} rows would be sent again; --approve sends them, --adopt takes them as delivered",
                 export.id
             )),
-            _ => guard::trips(&export.guard, counted).map(|why| format!("{why}; --approve goes past it")),
+            _ => guard::trips(&export.guard, found.counted()).map(|why| format!("{why}; --approve goes past it")),
         };
         if run.reason.is_some() {
             run.status = Status::Held;
         }
     }
-    let (planned_rows, checksum, removals_wait) = (diff.rows, diff.checksum, diff.removals_wait);
-    let rate = estimate::rate(&destination.rate_limits);
-    let (directory, totals) = cut(&compiled, &names, &run, rate, settle_all, &file, diff.changes)?;
-    run.totals = totals;
     run.parcels = directory.parcels.len() as u32;
-    Ok(Planned { run, compiled, directory, file, rows: planned_rows, checksum, removals_wait, snapshot, unread: false })
+    run.field_names = found.field_names;
+    run.invalid_rows = found.invalid_rows;
+    run.invalid = found.invalid;
+    run.source_version = found.source_version;
+    run.totals = found.totals;
+    let Found { rows, checksum, removals_wait, .. } = found;
+    Planned { run, compiled, directory, file, rows, checksum, removals_wait, unread: false }
 }
 
-#[allow(clippy::too_many_arguments, reason = "each is one thing that the caller has at hand")]
-fn cut(
-    compiled: &Compiled,
-    names: &[String],
-    run: &Run,
+/// How a run's changes are cut.
+struct Cutting<'a> {
+    compiled: &'a Compiled,
+    run: &'a Run,
     rate: Option<f64>,
+    parts: u32,
     settle_all: bool,
-    file: &PathBuf,
-    changes: impl Iterator<Item = Result<engine::model::change::Change, rows::SourceError>>,
-) -> Result<(Directory, Totals), PlanError> {
-    let wrong = |e: std::io::Error| match e.kind() {
-        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => PlanError::from(PortError::Full(format!(
+}
+
+impl<'a> Cutting<'a> {
+    /// Into one plan.
+    fn of<S, O>(ground: Ground<'_, S, O>, export: &Export, state: &State, run: &'a Run, compiled: &'a Compiled) -> Cutting<'a> {
+        let rate = estimate::rate(&ground.project.destinations[&export.destination].rate_limits);
+        Cutting { compiled, run, rate, parts: 1, settle_all: settles_all(export, state, run) }
+    }
+
+    /// Cuts changes into a local file.
+    fn cut(
+        &self,
+        names: &[String],
+        file: &Path,
+        changes: impl Iterator<Item = Result<Change, SourceError>>,
+    ) -> Result<(Directory, Totals), PlanError> {
+        let wrong = |e: io::Error| unwritten(file, &e);
+        let started_at = self.run.started_at_text();
+        let Cutting { compiled, run, rate, parts, settle_all } = *self;
+        let options = Options { run: &run.id, started_at: &started_at, rate, parts, settle_all };
+        let mut cutter = Cutter::new(compiled, names, options, created(file)?);
+        for change in changes {
+            cutter.push(change?).map_err(wrong)?;
+        }
+        let (mut out, directory, totals) = cutter.finish().map_err(wrong)?;
+        out.flush().map_err(wrong)?;
+        Ok((directory, totals))
+    }
+}
+
+fn created(file: &Path) -> Result<BufWriter<File>, PlanError> {
+    let created = File::create(file).map_err(|e| unwritten(file, &e))?;
+    Ok(BufWriter::with_capacity(1 << 20, created))
+}
+
+fn unwritten(file: &Path, error: &io::Error) -> PlanError {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => PlanError::from(PortError::Full(format!(
             "the plan cannot be written to {}: free some space, or choose another data directory",
             file.display()
         ))),
-        _ => PlanError::other(format!("the plan cannot be written to {}: {e}", file.display())),
-    };
-    let started_at = run.started_at_text();
-    let options = Options { run: &run.id, started_at: &started_at, rate, settle_all };
-    let out = BufWriter::with_capacity(1 << 20, File::create(file).map_err(wrong)?);
-    let mut cutter = Cutter::new(compiled, names, options, out);
-    for change in changes {
-        cutter.push(change?).map_err(wrong)?;
+        _ => PlanError::other(format!("the plan cannot be written to {}: {error}", file.display())),
     }
-    let (mut out, directory, totals) = cutter.finish().map_err(wrong)?;
-    out.flush().map_err(wrong)?;
-    Ok((directory, totals))
 }
 
 /// What became of a plan.

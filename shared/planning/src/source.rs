@@ -14,26 +14,46 @@ use std::path::{Path, PathBuf};
 use std::pin::Pin;
 
 /// A future that borrows what it works with.
-pub type Bringing<'a> = Pin<Box<dyn Future<Output = Result<rows::Source, PlanError>> + 'a>>;
+pub type Doing<'a, T> = Pin<Box<dyn Future<Output = Result<T, PlanError>> + 'a>>;
 
 /// Gets at rows that only a stack gets at: objects in S3, queries on Athena.
 pub trait Remote {
+    /// Has a model's rows put where they can be brought from, more than once and by others; where that is, if they are not there in any
+    /// case. Whoever asks for it has to forget it.
+    fn stage<'a>(&'a self, model: &'a Model) -> Doing<'a, Option<String>>;
+
     /// Brings a model's rows into a folder, and says where they are read there.
-    fn bring<'a>(&'a self, model: &'a Model, folder: &'a Path) -> Bringing<'a>;
+    fn bring<'a>(&'a self, model: &'a Model, staged: Option<&'a str>, folder: &'a Path) -> Doing<'a, rows::Source>;
+
+    /// Removes what was staged.
+    fn forget<'a>(&'a self, staged: &'a str) -> Doing<'a, ()>;
 }
 
 /// Gets at nothing: a machine of one's own has files, databases and pushed rows.
 #[derive(Clone, Copy, Debug)]
 pub struct NoRemote;
 
-impl Remote for NoRemote {
-    fn bring<'a>(&'a self, model: &'a Model, _: &'a Path) -> Bringing<'a> {
+impl NoRemote {
+    fn refusal(model: &Model) -> PlanError {
         let what = if matches!(model.source, Source::Athena { .. }) { "a query on Athena" } else { "s3://" };
-        let message = format!(
+        PlanError::other(format!(
             "model {}: {what} is read by a stack on AWS only: `penstock apply --url` brings the project there; here, use files, postgres or push",
             model.id
-        );
-        Box::pin(async move { Err(PlanError::other(message)) })
+        ))
+    }
+}
+
+impl Remote for NoRemote {
+    fn stage<'a>(&'a self, model: &'a Model) -> Doing<'a, Option<String>> {
+        Box::pin(async move { Err(NoRemote::refusal(model)) })
+    }
+
+    fn bring<'a>(&'a self, model: &'a Model, _: Option<&'a str>, _: &'a Path) -> Doing<'a, rows::Source> {
+        Box::pin(async move { Err(NoRemote::refusal(model)) })
+    }
+
+    fn forget<'a>(&'a self, _: &'a str) -> Doing<'a, ()> {
+        Box::pin(async move { Ok(()) })
     }
 }
 
@@ -56,13 +76,25 @@ pub struct Place<'a, S, O> {
     pub wall: u64,
 }
 
-/// The source of a model's rows as they stand now.
-pub async fn source<S: Store, O: Objects>(place: Place<'_, S, O>, model: &Model) -> Result<rows::Source, PlanError> {
+/// Has a model's rows put where all who read them for the same run find them; where that is, if they are not there in any case.
+pub async fn stage(remote: &dyn Remote, model: &Model) -> Result<Option<String>, PlanError> {
+    match is_remote(model) {
+        true => remote.stage(model).await,
+        false => Ok(None),
+    }
+}
+
+fn is_remote(model: &Model) -> bool {
+    matches!(model.source, Source::S3 { .. } | Source::Athena { .. })
+}
+
+/// The source of a model's rows as they stand now, or as they were staged.
+pub async fn source<S: Store, O: Objects>(place: Place<'_, S, O>, model: &Model, staged: Option<&str>) -> Result<rows::Source, PlanError> {
     if let Some(source) = outside(place.folder, model) {
         return Ok(source);
     }
-    if matches!(model.source, Source::S3 { .. } | Source::Athena { .. }) {
-        return place.remote.bring(model, place.scratch).await;
+    if is_remote(model) {
+        return place.remote.bring(model, staged, place.scratch).await;
     }
     let Place { organization, store, objects, scratch, wall, .. } = place;
     let fresh = chance::fresh_name("fold", wall);

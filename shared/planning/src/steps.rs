@@ -1,8 +1,9 @@
 //! Taking a run that is under way one step further: from asked for to its backlog, and from delivered to its snapshot. Each step can be
 //! repeated after whatever cut it short. It must not choose which run has its turn.
 
-use crate::{Begun, Deltas, Ground, Remote, carry_out, compact, plan};
+use crate::{Begun, Deltas, Ground, PlanError, Remote, carry_out, compact, plan, plan_joined, plan_part, stage};
 use engine::keys::LaneName;
+use engine::model::export::Export;
 use engine::model::name::Name;
 use engine::model::project::Project;
 use engine::model::source::Model;
@@ -10,8 +11,12 @@ use engine::plan::layout::Directory;
 use engine::port::{Clock, Objects, PortError, Store};
 use engine::run::document::{self, Run, Status};
 use engine::run::finish::{Because, finish};
+use engine::run::parts::{self, Found, Split};
+use engine::run::work::Part;
 use engine::run::{begin, request, state, work};
-use process::SystemClock;
+use engine::shape::Shape;
+use process::{SystemClock, chance};
+use rows::ErrorKind;
 use std::path::Path;
 
 /// Where runs are planned and finished, whatever organization they belong to.
@@ -28,6 +33,8 @@ pub struct Shop<'a, S, O> {
     pub objects: &'a O,
     /// Time.
     pub clock: &'a SystemClock,
+    /// More keys than this a plan is not made of at once: it is made in parts. `usize::MAX`: never.
+    pub most_keys: usize,
 }
 
 impl<S, O> Clone for Shop<'_, S, O> {
@@ -49,6 +56,7 @@ impl<'a, S, O> Shop<'a, S, O> {
             store: self.store,
             objects: self.objects,
             clock: self.clock,
+            most_keys: self.most_keys,
         }
     }
 }
@@ -73,9 +81,16 @@ pub enum Taken {
     Held(Run),
     /// Its parcels are in the backlog; where they lie.
     Delivering(Run, Directory),
+    /// Its plan is made in parts; these are to be made.
+    Split(Run, Vec<Part>),
+    /// All parts of its plan are made: they are to be joined.
+    Parted(Run),
     /// It has ended.
     Ended(Run),
 }
+
+/// Why planning is given up: the model has more keys than all parts that there may be hold.
+const TOO_MANY: &str = "the model has more keys than its plan may have parts for: give the functions more memory, or split the model";
 
 /// Plans a run that was asked for and puts it to work, unless its plan is to wait. `project` holds its definitions, or says why there are
 /// none; `may_read` says whether a model's rows may be read.
@@ -102,25 +117,41 @@ pub async fn begin_run<S: Store, O: Objects>(
     }
     let lane = LaneName::first(organization, &run.destination);
     if run.cancel_asked {
-        return end(shop, organization, run, Status::Canceled, CANCELED.to_string()).await;
+        return end(shop, organization, (run, version), Status::Canceled, CANCELED.to_string()).await;
     }
     if run.parcels > 0 {
         // An earlier process was killed while it put the parcels into the backlog.
         begin::withdraw(store, &lane, id, now).await?;
     }
-    match plan_asked(shop, organization, run.clone(), version, project, may_read).await {
-        Ok(Some(Begun::Held(run))) => Ok(Taken::Held(run)),
-        Ok(Some(Begun::Delivering(run, directory))) => Ok(Taken::Delivering(run, directory)),
-        Ok(None) => {
+    let before = run.clone();
+    let taken = match plan_asked(shop, organization, run, version, project, may_read).await {
+        Ok(Made::Split(run, parts)) => return Ok(Taken::Split(run, parts)),
+        Ok(Made::Begun(Begun::Held(run))) => Taken::Held(run),
+        Ok(Made::Begun(Begun::Delivering(run, directory))) => Taken::Delivering(run, directory),
+        Ok(Made::Nothing) => {
             begin::withdraw(store, &lane, id, shop.clock.seconds()).await?;
-            // Whoever changed it may have planned it as well: only a wish to cancel ends it.
-            match document::read(store, organization, id, shop.clock.seconds()).await? {
-                Some((there, _)) if there.status != Status::Planning => Ok(Taken::Nothing),
-                _ => end(shop, organization, run, Status::Canceled, CANCELED.to_string()).await,
-            }
+            // Whoever changed it may have planned it as well, or split its plan: only a wish to cancel ends it.
+            return match document::read(store, organization, id, shop.clock.seconds()).await? {
+                Some(there) if there.0.status == Status::Planning && there.0.cancel_asked => {
+                    end(shop, organization, there, Status::Canceled, CANCELED.to_string()).await
+                }
+                _ => Ok(Taken::Nothing),
+            };
         }
-        Err(error) => end(shop, organization, run, Status::Failed, error).await,
-    }
+        Err(error) => return end(shop, organization, (before, version), Status::Failed, error).await,
+    };
+    tidy(shop, organization, &before).await?;
+    Ok(taken)
+}
+
+/// What became of planning a run.
+enum Made {
+    /// It goes on, or waits for a person.
+    Begun(Begun),
+    /// Its plan is made in parts; these are to be made.
+    Split(Run, Vec<Part>),
+    /// Somebody has changed it meanwhile.
+    Nothing,
 }
 
 async fn plan_asked<S: Store, O: Objects>(
@@ -130,29 +161,177 @@ async fn plan_asked<S: Store, O: Objects>(
     version: u64,
     project: Result<&Project, String>,
     may_read: &dyn Fn(&Model) -> Result<(), String>,
-) -> Result<Option<Begun>, String> {
+) -> Result<Made, String> {
+    let (ground, export) = ground_of(shop, &run, project, may_read)?;
+    let read = state::read(shop.store, organization, &export.id, shop.clock.seconds()).await.map_err(|e| e.to_string())?;
+    let planned = match run.split.clone() {
+        Some(split) => {
+            let found = parts::found(shop.store, organization, &run, shop.clock.seconds()).await.map_err(|e| e.to_string())?;
+            let missing = parts::missing(&run, &found);
+            if !missing.is_empty() {
+                // Whoever split it may have died before all of them were noted.
+                parts::note(shop.store, organization, &run, &missing, shop.clock.now().wall).await.map_err(|e| e.to_string())?;
+                return Ok(Made::Split(run, missing));
+            }
+            let found = found.into_iter().map(|(_, found)| found).collect();
+            plan_joined(ground, export, &read.state, run, &split, found).await.map_err(|e| e.to_string())?
+        }
+        None => {
+            // A plan alone leaves the snapshot's files as they are: a run may be reading them.
+            let state = match run.wish.plan_only {
+                true => read.state,
+                false => compact(ground, export, read.state).await.map_err(|e| e.to_string())?,
+            };
+            let known = state.parts.filter(|_| shop.most_keys < usize::MAX);
+            let planned = match known {
+                Some(_) => {
+                    Err(PlanError::TooMany(stage(shop.remote, &ground.project.models[&export.model]).await.map_err(|e| e.to_string())?))
+                }
+                None => plan(ground, export, &state, run.clone(), &|_, _| {}).await,
+            };
+            match planned {
+                Err(PlanError::TooMany(staged)) => {
+                    let of = known.unwrap_or(parts::FIRST);
+                    let shape_version = Shape::of(ground.project, export).version();
+                    let split = Split { round: 1, of, snapshot: state.snapshot.unwrap_or_default(), shape_version, staged };
+                    return split_run(shop, organization, run, version, split).await;
+                }
+                planned => planned.map_err(|e| e.to_string())?,
+            }
+        }
+    };
+    let begun = carry_out(ground, version, planned).await.map_err(|e| e.to_string())?;
+    Ok(begun.map_or(Made::Nothing, Made::Begun))
+}
+
+/// Where a run is planned, and its export.
+fn ground_of<'a, S: Store, O: Objects>(
+    shop: Shop<'a, S, O>,
+    run: &Run,
+    project: Result<&'a Project, String>,
+    may_read: &dyn Fn(&Model) -> Result<(), String>,
+) -> Result<(Ground<'a, S, O>, &'a Export), String> {
     let project = project?;
     let export = project.exports.get(&run.export).ok_or_else(|| format!("export {} is gone", run.export))?;
     may_read(&project.models[&export.model])?;
-    let ground = shop.ground(project);
-    let read = state::read(shop.store, organization, &export.id, shop.clock.seconds()).await.map_err(|e| e.to_string())?;
-    // A plan alone leaves the snapshot's files as they are: a run may be reading them.
-    let state = match run.wish.plan_only {
-        true => read.state,
-        false => compact(ground, export, read.state).await.map_err(|e| e.to_string())?,
-    };
-    let planned = plan(ground, export, &state, run, &|_, _| {}).await.map_err(|e| e.to_string())?;
-    carry_out(ground, version, planned).await.map_err(|e| e.to_string())
+    Ok((shop.ground(project), export))
 }
 
+async fn split_run<S: Store, O: Objects>(
+    shop: Shop<'_, S, O>,
+    organization: &Name,
+    mut run: Run,
+    version: u64,
+    split: Split,
+) -> Result<Made, String> {
+    if split.of > parts::MOST {
+        return Err(TOO_MANY.to_string());
+    }
+    match parts::split(shop.store, organization, &mut run, version, split, shop.clock.now().wall).await {
+        Ok(()) => {
+            let all = parts::missing(&run, &[]);
+            Ok(Made::Split(run, all))
+        }
+        Err(PortError::Conflict) => Ok(Made::Nothing),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// Makes a part of a run's plan. `project` and `may_read` are as for [`begin_run`].
+///
+/// # Errors
+/// The store or the objects failed; the part is made again.
+pub async fn make_part<S: Store, O: Objects>(
+    shop: Shop<'_, S, O>,
+    organization: &Name,
+    id: &str,
+    part: Part,
+    project: Result<&Project, String>,
+    may_read: &dyn Fn(&Model) -> Result<(), String>,
+) -> Result<Taken, PortError> {
+    let (store, name) = (shop.store, work::name(id, Some(part)));
+    let read = document::read(store, organization, id, shop.clock.seconds()).await?;
+    let wanted = read.and_then(|(run, version)| {
+        let split = run.split.clone().filter(|split| split.round == part.round && run.status == Status::Planning);
+        Some((run, version, split?))
+    });
+    let Some((run, version, split)) = wanted else {
+        work::done(store, organization, &name, shop.clock.seconds()).await?;
+        return Ok(Taken::Nothing);
+    };
+    if run.cancel_asked {
+        // Whoever joins ends it.
+        return Ok(Taken::Parted(run));
+    }
+    let before = run.clone();
+    match part_made(shop, organization, (run, version), &split, part, project, may_read).await {
+        Ok(Made::Split(run, parts)) => Ok(Taken::Split(run, parts)),
+        Ok(_) => {
+            work::done(store, organization, &name, shop.clock.seconds()).await?;
+            let found = parts::found(store, organization, &before, shop.clock.seconds()).await?;
+            Ok(if parts::missing(&before, &found).is_empty() { Taken::Parted(before) } else { Taken::Nothing })
+        }
+        Err(error) => end(shop, organization, (before, version), Status::Failed, error).await,
+    }
+}
+
+async fn part_made<S: Store, O: Objects>(
+    shop: Shop<'_, S, O>,
+    organization: &Name,
+    (run, version): (Run, u64),
+    split: &Split,
+    part: Part,
+    project: Result<&Project, String>,
+    may_read: &dyn Fn(&Model) -> Result<(), String>,
+) -> Result<Made, String> {
+    let (ground, export) = ground_of(shop, &run, project, may_read)?;
+    let state = state::read(shop.store, organization, &export.id, shop.clock.seconds()).await.map_err(|e| e.to_string())?.state;
+    let again = Split { round: split.round + 1, ..split.clone() };
+    let shape_version = Shape::of(ground.project, export).version();
+    if shape_version != split.shape_version {
+        // All parts have to be of the same definitions.
+        return split_run(shop, organization, run, version, Split { shape_version, ..again }).await;
+    }
+    match plan_part(ground, export, &state, &run, split, part.number).await {
+        Ok((found, file)) => {
+            let by = chance::fresh_name("part", shop.clock.now().wall);
+            let found = Found { object: parts::object(&run, part, &by), ..found };
+            shop.objects.adopt(&found.object, &file).await.map_err(|e| e.to_string())?;
+            let kept = parts::keep(shop.store, organization, &run.id, part, &found, shop.clock.seconds()).await;
+            kept.map(|()| Made::Nothing).map_err(|e| e.to_string())
+        }
+        Err(PlanError::Source(error)) if error.kind == ErrorKind::TooMany => {
+            split_run(shop, organization, run, version, Split { of: split.of * parts::FINER, ..again }).await
+        }
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// Removes what planning in parts left, when a run is past it.
+async fn tidy<S: Store, O: Objects>(shop: Shop<'_, S, O>, organization: &Name, run: &Run) -> Result<(), PortError> {
+    let Some(split) = &run.split else { return Ok(()) };
+    if let Some(staged) = &split.staged {
+        shop.remote.forget(staged).await.map_err(|e| PortError::Failed(e.to_string()))?;
+    }
+    parts::forget(shop.store, shop.objects, organization, run, shop.clock.seconds()).await
+}
+
+/// Ends a run before anything of it was sent, unless its document was changed meanwhile.
 async fn end<S: Store, O: Objects>(
     shop: Shop<'_, S, O>,
     organization: &Name,
-    run: Run,
+    run: (Run, u64),
     status: Status,
     reason: String,
 ) -> Result<Taken, PortError> {
-    request::end(shop.store, organization, run, status, reason, shop.clock.now().wall).await.map(Taken::Ended)
+    match request::end(shop.store, organization, run, status, reason, shop.clock.now().wall).await {
+        Ok(ended) => {
+            tidy(shop, organization, &ended).await?;
+            Ok(Taken::Ended(ended))
+        }
+        Err(PortError::Conflict) => Ok(Taken::Nothing),
+        Err(error) => Err(error),
+    }
 }
 
 /// Finishes a run of which nothing is left to send.

@@ -2,14 +2,15 @@
 //!
 //! ```text
 //! planning snapshot ROWS SNAPSHOT [--key COLUMN]     writes the snapshot as a first, complete run would leave it
-//! planning diff ROWS SNAPSHOT OUT [--key COLUMN]     compares, and prints counts, wall time and peak memory as JSON;
+//! planning diff ROWS SNAPSHOT OUT [--key COLUMN] [--share PART/OF]
+//!                                                    compares, and prints counts, wall time and peak memory as JSON;
 //!                                                    found_s, spooled_s: seconds until the diff is known, until the first removed row
 //! ```
 //!
 //! It is a measuring tool beside `benches/planning.py`; nothing else uses it.
 
 use engine::model::change::{Change, ChangeKind, DeltaRow, Entry, EntryState};
-use rows::{DiffRequest, FileSource, Source, SourceError};
+use rows::{DiffRequest, FileSource, Share, Source, SourceError};
 use std::error::Error;
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -56,11 +57,22 @@ fn request(rows: &str, snapshot: Vec<PathBuf>, options: &[(String, String)]) -> 
         snapshot,
         want_previous: option("previous").is_some(),
         resend_all: false,
+        share: share(option("share")),
+        most_keys: usize::MAX,
         scratch: std::env::temp_dir(),
         threads: option("threads")
             .and_then(|t| t.parse().ok())
             .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)),
         spool_memory: 8 << 20,
+    }
+}
+
+/// `--share 2/8`: the third of eight parts of the keys.
+fn share(option: Option<String>) -> Share {
+    let parsed = option.as_deref().and_then(|text| text.split_once('/')).map(|(part, of)| (part.parse(), of.parse()));
+    match parsed {
+        Some((Ok(part), Ok(of))) => Share { part, of },
+        _ => Share::WHOLE,
     }
 }
 

@@ -18,6 +18,8 @@ pub enum ErrorKind {
     Connect,
     /// The database refuses the query as it stands.
     Query,
+    /// There are more keys than [`crate::DiffRequest::most_keys`].
+    TooMany,
     /// No space is left where scratch files or snapshots are written.
     Full,
     /// Anything else the operating system refused.

@@ -1,6 +1,7 @@
 //! What a caller asks for and gets: plain data. It must not read anything.
 
 use crate::diff::Changes;
+use crate::share::Share;
 use engine::model::change::{FieldNames, Fields};
 use engine::model::credential::Secret;
 use std::path::PathBuf;
@@ -84,6 +85,10 @@ pub struct DiffRequest {
     pub want_previous: bool,
     /// `--full`: all present rows come as added, removals as ever.
     pub resend_all: bool,
+    /// Only these keys: rows of others are read and left aside, entries of others are not.
+    pub share: Share,
+    /// More keys than this, those of the snapshot and new ones together, are refused (`TooMany`); a key takes some 50 bytes.
+    pub most_keys: usize,
     /// A directory for scratch files; they vanish with the process.
     pub scratch: PathBuf,
     /// How many threads parse, at least 1.
@@ -108,7 +113,7 @@ pub struct InvalidRow {
 pub struct Diff {
     /// The names of all fields of all changes.
     pub field_names: FieldNames,
-    /// Rows in the source, invalid ones included.
+    /// Rows in the source, invalid ones included; of a share, those of its keys. Rows whose key cannot be read belong to the first.
     pub rows: u64,
     /// Rows the destination has as they are (or that were given up as they are).
     pub unchanged: u64,

@@ -12,7 +12,7 @@ use engine::keys::LaneName;
 use engine::model::destination::Destination;
 use engine::model::name::Name;
 use engine::model::project::{Project, RETENTION_DAYS};
-use engine::port::{Clock, PortError, Queue};
+use engine::port::{Clock, Key, PortError, Queue, Store};
 use engine::ticket::{Errand, Ticket};
 use ipnet::IpNet;
 use process::{Definitions, SystemClock};
@@ -37,6 +37,8 @@ pub struct Stack {
     pub clock: SystemClock,
     /// A folder for files that vanish with the function.
     pub scratch: PathBuf,
+    /// More keys than this a plan is not made of at once.
+    pub most_keys: usize,
     aws: Aws,
     bucket: String,
     definitions: Definitions,
@@ -63,12 +65,24 @@ impl Stack {
             deliver_queue: aws.queue(named.deliver_queue),
             clock: SystemClock::new(),
             scratch,
+            most_keys: named.most_keys,
             definitions: Definitions::default(),
             ranges: named.ranges,
             tells_attempts: named.tells_attempts,
             aws,
             bucket,
         })
+    }
+
+    /// Opens a connection to the table, on a thread of its own: reading the machine's certificates takes some milliseconds that the first
+    /// poll for an event is not to wait for.
+    pub fn warm(&self) {
+        let (store, seconds) = (self.store.clone(), self.clock.seconds());
+        let runtime = tokio::runtime::Handle::current();
+        tokio::task::spawn_blocking(move || {
+            // There is no such document; if the table cannot be reached, whoever reads from it says so.
+            let _ = runtime.block_on(store.get(&Key::new("warm", "warm"), seconds));
+        });
     }
 
     /// The definitions of an organization, for reading and changing.

@@ -7,6 +7,11 @@ use std::path::PathBuf;
 /// Copies of objects take at most so many bytes of the function's disk, unless `PENSTOCK_SCRATCH_BYTES` says otherwise.
 const SCRATCH_BYTES: u64 = 200 << 20;
 
+/// What a function takes beside the keys of a plan: itself, the rows that are being read, and changes that wait to be written, bytes.
+const BESIDE_KEYS: u64 = 384 << 20;
+/// What a key of a plan takes, bytes (docs/performance.md has it measured).
+const KEY_BYTES: u64 = 64;
+
 /// The parts of a stack by name.
 #[derive(Debug)]
 pub struct Named {
@@ -22,6 +27,8 @@ pub struct Named {
     pub ranges: Vec<(IpNet, Option<u16>)>,
     /// Whether each attempt is to have its line.
     pub tells_attempts: bool,
+    /// More keys than this a plan is not made of at once.
+    pub most_keys: usize,
 }
 
 impl Named {
@@ -40,6 +47,11 @@ impl Named {
         let bytes = value("PENSTOCK_SCRATCH_BYTES").map_or(Ok(SCRATCH_BYTES), |text| {
             text.parse().map_err(|_| format!("PENSTOCK_SCRATCH_BYTES is `{text}`: give a number of bytes"))
         })?;
+        // Lambda sets it, in MB.
+        let memory: u64 = value("AWS_LAMBDA_FUNCTION_MEMORY_SIZE").and_then(|text| text.parse().ok()).unwrap_or(512);
+        let most_keys = value("PENSTOCK_PART_KEYS").map_or(Ok((memory << 20).saturating_sub(BESIDE_KEYS) / KEY_BYTES), |text| {
+            text.parse().map_err(|_| format!("PENSTOCK_PART_KEYS is `{text}`: give a number of keys"))
+        })?;
         let ranges = value("PENSTOCK_ALLOW_RANGES").unwrap_or_default();
         let ranges: Result<Vec<_>, String> =
             ranges.split(',').map(str::trim).filter(|range| !range.is_empty()).map(transport::parse_range).collect();
@@ -54,6 +66,7 @@ impl Named {
             plan_queue: need("PENSTOCK_PLAN_QUEUE")?,
             deliver_queue: need("PENSTOCK_DELIVER_QUEUE")?,
             scratch,
+            most_keys: most_keys as usize,
             tells_attempts: value("PENSTOCK_LOG").as_deref() == Some("attempts"),
             ranges: ranges.map_err(|e| format!("PENSTOCK_ALLOW_RANGES: {e}"))?,
         })

@@ -335,7 +335,7 @@ async fn plan(house: &Rc<House>, planned: Run) {
     (run.shape_version, run.mapping_version) = (shape.version(), shape.mapping_version());
     run.field_names.clone_from(&names);
     let started_at = run.started_at_text();
-    let options = Options { run: &planned.id, started_at: &started_at, rate: estimate::rate(limits), settle_all: false };
+    let options = Options { run: &planned.id, started_at: &started_at, rate: estimate::rate(limits), parts: 1, settle_all: false };
     let file = house.folder.path().join(&planned.id);
     let out = BufWriter::new(File::create(&file).expect("a plan fits into the temporary folder"));
     let mut cutter = Cutter::new(&compiled, &names, options, out);

@@ -166,7 +166,7 @@ pub(super) async fn put_to_work(simulation: &Rc<Simulation>, planned: &Planned) 
     run.mapping_version = shape.mapping_version();
     run.field_names.clone_from(&names);
     let started_at = run.started_at_text();
-    let options = Options { run: &planned.run, started_at: &started_at, rate: rates.reduce(f64::min), settle_all: false };
+    let options = Options { run: &planned.run, started_at: &started_at, rate: rates.reduce(f64::min), parts: 1, settle_all: false };
     let mut cutter = Cutter::new(&compiled, &names, options, Cursor::new(Vec::new()));
     planned.changes.iter().for_each(|change| cutter.push(change.clone()).expect("writing to memory cannot fail"));
     let (bytes, directory, totals) = cutter.finish().expect("writing to memory cannot fail");

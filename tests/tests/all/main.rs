@@ -11,6 +11,7 @@ mod house;
 mod infra;
 mod journey;
 mod looking_back;
+mod parts;
 mod retention;
 mod serve;
 mod simulation;

@@ -4,7 +4,6 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use aws_smithy_http_client::Connector;
 use aws_smithy_runtime_api::client::http::HttpConnector as _;
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest as SdkRequest;
 use aws_smithy_runtime_api::client::result::ConnectorError;
@@ -16,18 +15,19 @@ use object_store::client::{
     HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpRequestBody, HttpResponse, HttpResponseBody, HttpService,
 };
 
+use crate::http::S3Http;
 use crate::meter::Meter;
 
 /// Makes the client that `object_store` asks for.
 #[derive(Clone, Debug)]
 pub(super) struct S3Connector {
-    http: Arc<Connector>,
+    http: Arc<S3Http>,
     meter: Meter,
 }
 
 impl S3Connector {
-    pub(super) fn new(http: Connector, meter: Meter) -> S3Connector {
-        S3Connector { http: Arc::new(http), meter }
+    pub(super) fn new(http: Arc<S3Http>, meter: Meter) -> S3Connector {
+        S3Connector { http, meter }
     }
 }
 
@@ -42,7 +42,7 @@ impl HttpService for S3Connector {
     async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
         let (method, uri) = (request.method().clone(), request.uri().clone());
         let request = SdkRequest::try_from(request.map(sdk_body)).map_err(|error| HttpError::new(HttpErrorKind::Unknown, error))?;
-        let answer = self.http.call(request).await;
+        let answer = self.http.connector().call(request).await;
         let status = answer.as_ref().ok().map(|answer| answer.status().as_u16());
         self.meter.s3(&method, &uri, status);
         let answer = answer

@@ -12,7 +12,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use aws_smithy_http_client::Connector;
 use bytes::Bytes;
 use engine::port::{Objects, PortError};
 use futures_util::TryStreamExt;
@@ -27,6 +26,7 @@ use self::connector::S3Connector;
 use self::scratch::Scratch;
 use crate::environment::Environment;
 use crate::failure::chain;
+use crate::http::S3Http;
 use crate::meter::Meter;
 
 /// Files up to this size are one PUT; beyond it parts of this size are sent (S3 takes 5 MiB to 5 GiB, and at most 10,000 of them).
@@ -50,7 +50,7 @@ pub struct AwsObjects {
 }
 
 /// The way to a bucket.
-pub(crate) fn bucket(environment: &Environment, name: &str, http: Connector, meter: &Meter) -> Result<AmazonS3, PortError> {
+pub(crate) fn bucket(environment: &Environment, name: &str, http: Arc<S3Http>, meter: &Meter) -> Result<AmazonS3, PortError> {
     let keys = &environment.credentials;
     let credential = AwsCredential {
         key_id: keys.access_key_id().to_owned(),
@@ -76,7 +76,7 @@ pub(crate) fn bucket(environment: &Environment, name: &str, http: Connector, met
 }
 
 impl AwsObjects {
-    pub(crate) fn new(environment: &Environment, names: &crate::Names, http: Connector, meter: &Meter) -> Result<AwsObjects, PortError> {
+    pub(crate) fn new(environment: &Environment, names: &crate::Names, http: Arc<S3Http>, meter: &Meter) -> Result<AwsObjects, PortError> {
         let bucket = bucket(environment, &names.bucket, http, meter)?;
         let scratch = Scratch::open(names.scratch.clone(), names.scratch_bytes)?;
         Ok(AwsObjects { bucket: Arc::new(bucket), scratch: Arc::new(scratch) })

@@ -39,6 +39,16 @@ impl Totals {
     pub fn rows(&self) -> u64 {
         self.added + self.changed + self.removed
     }
+
+    /// Adds what another plan holds.
+    pub fn add(&mut self, other: &Totals) {
+        self.added += other.added;
+        self.changed += other.changed;
+        self.removed += other.removed;
+        self.deliveries += other.deliveries;
+        self.settled += other.settled;
+        self.left += other.left;
+    }
 }
 
 /// How a plan is cut.
@@ -50,6 +60,8 @@ pub struct Options<'a> {
     pub started_at: &'a str,
     /// Requests a second that the limits allow; `None`: unlimited.
     pub rate: Option<f64>,
+    /// Of how many plans that are joined this is one: what the limits leave time for is divided among them.
+    pub parts: u32,
     /// Take all changes as delivered (`--adopt`, `first_run: skip`).
     pub settle_all: bool,
 }
@@ -100,7 +112,7 @@ impl<'a, W: Write + Seek> Cutter<'a, W> {
             by_key: Gathered::default(),
             chunks: Vec::new(),
             totals: Totals::default(),
-            most_deliveries: options.rate.map_or(u64::MAX, |rate| ((rate * DEADLINE_SECONDS) as u64).max(1)),
+            most_deliveries: options.rate.map_or(u64::MAX, |rate| ((rate * DEADLINE_SECONDS) as u64 / u64::from(options.parts)).max(1)),
             parcel_deliveries: within(PARCEL_SECONDS, PARCEL_DELIVERIES),
         }
     }
@@ -340,7 +352,7 @@ mod tests {
     /// Cuts changes and reads the plan back: the keys by parcel and delivery.
     fn cut(compiled: &Compiled, rate: Option<f64>, settle_all: bool, changes: Vec<Change>) -> Plan {
         let names = ["id".to_string()];
-        let options = Options { run: "run_x", started_at: "2026-01-01T00:00:00Z", rate, settle_all };
+        let options = Options { run: "run_x", started_at: "2026-01-01T00:00:00Z", rate, parts: 1, settle_all };
         let mut cutter = Cutter::new(compiled, &names, options, Cursor::new(Vec::new()));
         for change in changes {
             cutter.push(change).unwrap();

@@ -63,9 +63,9 @@ pub struct Head {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Notes {
-    field_names: Vec<String>,
-    settled: Vec<(u64, u64)>,
+pub(super) struct Notes {
+    pub(super) field_names: Vec<String>,
+    pub(super) settled: Vec<(u64, u64)>,
 }
 
 impl Head {

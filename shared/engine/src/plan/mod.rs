@@ -4,6 +4,7 @@ pub mod block;
 pub mod cut;
 pub mod estimate;
 pub mod guard;
+pub mod join;
 pub mod layout;
 pub mod requests;
 pub mod rows_by_key;

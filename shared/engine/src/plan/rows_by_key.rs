@@ -91,6 +91,15 @@ impl Gathered {
     }
 }
 
+/// Counts each action's parcels from another number on, in a whole list.
+pub fn renumber(list: &mut [u8], first: [u32; ActionName::ALL.len()]) {
+    for row in list.chunks_exact_mut(ROW_BYTES as usize) {
+        let parcel = u32::from_be_bytes(row[8..12].try_into().expect("four bytes"));
+        let first = first.get(parcel as usize >> 30).copied().unwrap_or_default();
+        row[8..12].copy_from_slice(&(parcel + first).to_be_bytes());
+    }
+}
+
 /// The hash of a row of a list.
 pub fn hash_of(row: &[u8]) -> u64 {
     row.first_chunk::<8>().map_or(0, |bytes| u64::from_be_bytes(*bytes))

@@ -106,9 +106,10 @@ pub async fn start<S: Store>(
     }
     run.status = Status::Delivering;
     document::write(store, organization, run, Expect::At(version), now).await?;
-    let id = run.id.clone();
+    let (id, parts) = (run.id.clone(), run.split.as_ref().map(|split| split.of));
     let planned = state::change(store, organization, &run.export, now, |state| {
         state.last_planned = Some(id.clone());
+        state.parts = parts;
         Ok::<(), ()>(())
     });
     drop(planned.await?);

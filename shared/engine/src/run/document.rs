@@ -1,5 +1,6 @@
 //! The document of a run, and of what it pinned.
 
+use super::parts::Split;
 use crate::keys;
 use crate::model::name::Name;
 use crate::plan::cut::Totals;
@@ -182,6 +183,9 @@ pub struct Run {
     /// The snapshot's files that it was compared with; a kept plan is good for as long as they are the same.
     #[serde(default)]
     pub snapshot: Vec<String>,
+    /// Where its plan is made in parts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub split: Option<Split>,
 }
 
 impl Run {
@@ -211,6 +215,7 @@ impl Run {
             wish,
             cancel_asked: false,
             snapshot: Vec::new(),
+            split: None,
         }
     }
 

@@ -4,6 +4,7 @@ pub mod begin;
 pub mod document;
 pub mod finish;
 pub mod outcome;
+pub mod parts;
 pub mod progress;
 pub mod redeliver;
 pub mod request;

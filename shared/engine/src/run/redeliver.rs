@@ -34,7 +34,7 @@ pub async fn again<S: Store>(
         return Ok(Err(Refused::Unfinished));
     }
     let id = run.id.clone();
-    let note = Work { organization: organization.clone(), export: run.export.clone(), run: id.clone(), asked_at: wall, holder: None };
+    let note = Work::new(organization, &run.export, &id, wall);
     work::note(store, &note, now).await?;
     let claimed = state::change(store, organization, &run.export, now, |state| match (&state.last_planned, &state.current) {
         (Some(last), _) if *last != id => Err(Refused::LaterRun(last.clone())),

@@ -60,7 +60,7 @@ pub struct Asked {
 pub async fn start<S: Store>(store: &S, ask: Ask<'_>, wall: u64) -> Result<Result<Asked, Refused>, PortError> {
     let now = wall / 1_000_000;
     let Ask { organization, export, destination, run, wish, hash_seed } = ask;
-    let note = Work { organization: organization.clone(), export: export.clone(), run: run.to_string(), asked_at: wall, holder: None };
+    let note = Work::new(organization, export, run, wall);
     retention::note(store, organization, now).await?;
     work::note(store, &note, now).await?;
     let claimed = state::change(store, organization, export, now, |state| {
@@ -92,11 +92,19 @@ pub async fn start<S: Store>(store: &S, ask: Ask<'_>, wall: u64) -> Result<Resul
     }
 }
 
-/// A run that was asked for ends before anything of it was sent: its export is free again.
-pub async fn end<S: Store>(store: &S, organization: &Name, run: Run, status: Status, reason: String, wall: u64) -> Result<Run, PortError> {
+/// A run that was asked for, whose document is at `version`, ends before anything of it was sent: its export is free again. `Conflict`: its
+/// document was changed meanwhile, and it may go on.
+pub async fn end<S: Store>(
+    store: &S,
+    organization: &Name,
+    (run, version): (Run, u64),
+    status: Status,
+    reason: String,
+    wall: u64,
+) -> Result<Run, PortError> {
     let now = wall / 1_000_000;
     let ended = Run { status, reason: Some(reason), finished_at: Some(wall), ..run };
-    document::write(store, organization, &ended, Expect::Any, now).await?;
+    document::write(store, organization, &ended, Expect::At(version), now).await?;
     begin::unclaim(store, organization, &ended.export, &ended.id, now).await?;
     work::done(store, organization, &ended.id, now).await?;
     Ok(ended)
@@ -145,8 +153,7 @@ pub async fn approve<S: Store>(
     if found.status != Status::Held {
         return Ok(Err(Refused::Not(found.status)));
     }
-    let note =
-        Work { organization: organization.clone(), export: found.export.clone(), run: run.to_string(), asked_at: wall, holder: None };
+    let note = Work::new(organization, &found.export, run, wall);
     work::note(store, &note, now).await?;
     let claimed = state::change(store, organization, &found.export, now, |state| match &state.current {
         Some(other) if other != run => Err(Refused::Busy(other.clone())),

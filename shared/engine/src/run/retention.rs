@@ -217,7 +217,7 @@ impl<S: Store, O: Objects> Sweep<'_, S, O> {
     async fn orphans(&mut self) -> Result<(), PortError> {
         let prefix = keys::plan_objects(self.organization);
         for name in self.objects.list(&prefix).await? {
-            let id = name[prefix.len()..].split('/').next().unwrap_or_default();
+            let id = name[prefix.len()..].split(['/', '.']).next().unwrap_or_default();
             let is_old = id < self.last_old.as_str();
             if is_old && document::read(self.store, self.organization, id, self.now).await?.is_none() {
                 self.objects.delete(&name).await?;

@@ -26,6 +26,9 @@ pub struct State {
     /// The run that a guard holds; the next one that is planned takes its place.
     #[serde(default)]
     pub held: Option<String>,
+    /// In how many parts its last plan was made, where one process could not hold all keys: the next one begins with as many.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parts: Option<u32>,
 }
 
 /// A state as read.

@@ -6,7 +6,7 @@ use super::progress;
 use crate::keys::{self, LaneName};
 use crate::lane::lease::SKEW;
 use crate::model::name::Name;
-use crate::port::{Document, Expect, PortError, Store, Stored};
+use crate::port::{Document, Expect, Key, PortError, Store, Stored};
 use serde::{Deserialize, Serialize};
 
 /// So often a conditional write that was refused is tried again.
@@ -23,6 +23,9 @@ pub struct Work {
     pub export: Name,
     /// The run.
     pub run: String,
+    /// Which part of its plan, where that is made in parts and this is one of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part: Option<Part>,
     /// When it was asked for, Unix microseconds.
     pub asked_at: u64,
     /// Who plans or finishes it, where several processes could.
@@ -39,27 +42,66 @@ pub struct Holder {
     pub until: u64,
 }
 
+/// A part of a run's plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Part {
+    /// In which round of splitting.
+    pub round: u32,
+    /// Which of the round's parts, from 0.
+    pub number: u32,
+}
+
+/// The name under which something is under way: a run's id, or that of a part of its plan.
+pub fn name(run: &str, part: Option<Part>) -> String {
+    match part {
+        None => run.to_string(),
+        Some(Part { round, number }) => format!("{run}.{round}.{number}"),
+    }
+}
+
 impl Work {
+    /// A run that was asked for at `wall` (Unix microseconds) and that nobody has in hand.
+    pub fn new(organization: &Name, export: &Name, run: &str, wall: u64) -> Work {
+        let (organization, export, run) = (organization.clone(), export.clone(), run.to_string());
+        Work { organization, export, run, part: None, asked_at: wall, holder: None }
+    }
+
+    /// The name under which it is under way.
+    pub fn name(&self) -> String {
+        name(&self.run, self.part)
+    }
+
+    /// Where its note stands.
+    pub(super) fn key(&self) -> Key {
+        keys::work(&self.organization, &self.name())
+    }
+
+    /// Its note.
+    pub(super) fn document(&self) -> Document {
+        Document { body: serde_json::to_vec(self).expect("plain data always serializes"), ..Document::default() }
+    }
+
     /// Whether someone has it in hand at `wall`, as far as a note tells.
     pub fn is_held(&self, wall: u64) -> bool {
         self.holder.as_ref().is_some_and(|holder| holder.until + SKEW >= wall)
     }
 }
 
-/// Takes a run in hand for so many microseconds, or goes on holding it. False: it is over, or someone else has it. Whoever holds a run
-/// keeps others from doing the same work; what it writes is guarded by the run's own document.
-pub async fn hold<S: Store>(store: &S, organization: &Name, run: &str, name: &str, wall: u64, span: u64) -> Result<bool, PortError> {
-    change(store, organization, run, wall / 1_000_000, |work| {
+/// Takes a run, or a part of its plan, in hand for so many microseconds, or goes on holding it. False: it is over, or someone else has it.
+/// Whoever holds a run keeps others from doing the same work; what it writes is guarded by the run's own document. `work` is the name under
+/// which it is under way, `name` the holder's.
+pub async fn hold<S: Store>(store: &S, organization: &Name, work: &str, name: &str, wall: u64, span: u64) -> Result<bool, PortError> {
+    change(store, organization, work, wall / 1_000_000, |work| {
         let others = work.is_held(wall) && work.holder.as_ref().is_some_and(|holder| holder.name != name);
         (!others).then(|| Some(Holder { name: name.to_string(), until: wall + span }))
     })
     .await
 }
 
-/// Lets go of a run that was held, if its note is still there.
-pub async fn let_go<S: Store>(store: &S, organization: &Name, run: &str, name: &str, now: u64) -> Result<(), PortError> {
+/// Lets go of what was held, if its note is still there.
+pub async fn let_go<S: Store>(store: &S, organization: &Name, work: &str, name: &str, now: u64) -> Result<(), PortError> {
     let ours = |work: &Work| work.holder.as_ref().is_some_and(|holder| holder.name == name);
-    change(store, organization, run, now, |work| ours(work).then_some(None)).await.map(drop)
+    change(store, organization, work, now, |work| ours(work).then_some(None)).await.map(drop)
 }
 
 /// Writes another holder into a note. False: there is none, or `holder` says no.
@@ -75,8 +117,7 @@ async fn change<S: Store>(
         let Some(stored) = store.get(&key, now).await? else { return Ok(false) };
         let work = parse(&stored)?;
         let Some(holder) = holder(&work) else { return Ok(false) };
-        let body = serde_json::to_vec(&Work { holder, ..work }).expect("plain data always serializes");
-        match store.put(&key, Document { body, ..Document::default() }, Expect::At(stored.version), now).await {
+        match store.put(&key, Work { holder, ..work }.document(), Expect::At(stored.version), now).await {
             Ok(_) => return Ok(true),
             Err(PortError::Conflict) => continue,
             Err(error) => return Err(error),
@@ -97,6 +138,8 @@ const ABANDONED_AFTER: u64 = 60_000_000;
 pub enum Step {
     /// To be planned, or taken back where nothing but its note was written.
     Plan,
+    /// This part of it is to be planned.
+    Part(Part),
     /// To be delivered.
     Deliver(LaneName),
     /// Canceled: to be finished once nothing of it is on its way.
@@ -113,9 +156,17 @@ pub enum Step {
 pub async fn step<S: Store>(store: &S, work: &Work, wall: u64) -> Result<Step, PortError> {
     let now = wall / 1_000_000;
     let Some((run, _)) = document::read(store, &work.organization, &work.run, now).await? else {
-        return Ok(if wall > work.asked_at + ABANDONED_AFTER { Step::Plan } else { Step::Wait });
+        return Ok(match work.part {
+            Some(_) => Step::Over,
+            None if wall > work.asked_at + ABANDONED_AFTER => Step::Plan,
+            None => Step::Wait,
+        });
     };
     let lane = LaneName::first(&work.organization, &run.destination);
+    if let Some(part) = work.part {
+        let wanted = run.status == Status::Planning && run.split.is_some_and(|split| split.round == part.round);
+        return Ok(if wanted { Step::Part(part) } else { Step::Over });
+    }
     Ok(match run.status {
         Status::Planning => Step::Plan,
         Status::Delivering => {
@@ -132,14 +183,12 @@ pub async fn step<S: Store>(store: &S, work: &Work, wall: u64) -> Result<Step, P
 
 /// Notes that a run is under way.
 pub async fn note<S: Store>(store: &S, work: &Work, now: u64) -> Result<(), PortError> {
-    let body = serde_json::to_vec(work).expect("plain data always serializes");
-    let key = keys::work(&work.organization, &work.run);
-    store.put(&key, Document { body, ..Document::default() }, Expect::Any, now).await.map(drop)
+    store.put(&work.key(), work.document(), Expect::Any, now).await.map(drop)
 }
 
-/// A run has ended.
-pub async fn done<S: Store>(store: &S, organization: &Name, run: &str, now: u64) -> Result<(), PortError> {
-    store.delete(&keys::work(organization, run), Expect::Any, now).await
+/// A run, or a part of its plan, has ended: what was under way under this name is no longer.
+pub async fn done<S: Store>(store: &S, organization: &Name, work: &str, now: u64) -> Result<(), PortError> {
+    store.delete(&keys::work(organization, work), Expect::Any, now).await
 }
 
 /// Everything that is under way.

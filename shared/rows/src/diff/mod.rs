@@ -39,9 +39,9 @@ pub fn diff(request: &DiffRequest, progress: &(dyn Fn(u64, u64) + Sync)) -> Resu
     let input = read::Input::open(&files, selection, opened.header.as_deref())?;
     let snapshot = open_all(&request.snapshot)?;
     let threads = request.threads.max(1);
-    let table = Table::load(&snapshot, threads)?;
-    let found = Found::new(Spool::new(&request.scratch, request.spool_memory));
-    let context = Context { table: &table, found: &found, seed: request.hash_seed, resend_all: request.resend_all };
+    let table = Table::load(&snapshot, threads, request.share, request.most_keys)?;
+    let found = Found::new(Spool::new(&request.scratch, request.spool_memory), request.most_keys - table.len());
+    let context = Context { table: &table, found: &found, share: request.share, seed: request.hash_seed, resend_all: request.resend_all };
     let read = read::read(&files, input, context, threads, progress)?;
     let source_version = files::version_of(&files);
     settle::settle(settle::Inputs { request, threads, snapshot, table, found, read, source_version })

@@ -2,14 +2,16 @@
 //! It must not know files or formats.
 
 use super::places::Listed;
-use super::table::{GROUP, NOWHERE, Table};
+use super::table::{GROUP, NOWHERE, Table, too_many};
 use super::verdict;
 use crate::cell::{Cell, key_hash};
 use crate::columns::Columns;
 use crate::error::SourceError;
+use crate::share::Share;
 use crate::source::RowSink;
 use crate::spool::Spool;
 use engine::model::change::{ChangeKind, EntryState};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 /// New keys are sorted part by part to find those that stand twice.
@@ -26,6 +28,9 @@ pub(crate) type NewKey = (u64, u32, u32);
 pub(crate) struct Found {
     pub spool: Spool,
     pub new_keys: Vec<Mutex<Vec<NewKey>>>,
+    /// How many of them there are, and may be.
+    count: AtomicUsize,
+    most: usize,
     pub sums: Mutex<Sums>,
     pub listed: Mutex<Listed>,
 }
@@ -63,8 +68,10 @@ impl Sums {
 }
 
 impl Found {
-    pub fn new(spool: Spool) -> Found {
-        Found { spool, new_keys: (0..PARTS).map(|_| Mutex::default()).collect(), sums: Mutex::default(), listed: Mutex::default() }
+    /// What at most so many keys that are not in the snapshot lead to.
+    pub fn new(spool: Spool, most: usize) -> Found {
+        let new_keys = (0..PARTS).map(|_| Mutex::default()).collect();
+        Found { spool, new_keys, count: AtomicUsize::new(0), most, sums: Mutex::default(), listed: Mutex::default() }
     }
 }
 
@@ -73,6 +80,7 @@ impl Found {
 pub(crate) struct Context<'w> {
     pub table: &'w Table,
     pub found: &'w Found,
+    pub share: Share,
     pub seed: u64,
     pub resend_all: bool,
 }
@@ -88,24 +96,27 @@ pub(crate) struct Scratch {
 }
 
 impl Scratch {
-    fn flush_keys(&mut self, found: &Found) {
+    fn flush_keys(&mut self, context: Context<'_>) -> Result<(), SourceError> {
+        let Context { found, share, .. } = context;
+        let part_of = |key: u64| (share.stretch(key) >> 58) as usize;
+        if found.count.fetch_add(self.new_keys.len(), Ordering::Relaxed) + self.new_keys.len() > found.most {
+            return Err(too_many(context.table.len() + found.most));
+        }
         // Sorted by part, so that each part is locked once.
         self.new_keys.sort_unstable_by_key(|k| part_of(k.0));
         for same in self.new_keys.chunk_by(|a, b| part_of(a.0) == part_of(b.0)) {
             found.new_keys[part_of(same[0].0)].lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(same);
         }
         self.new_keys.clear();
+        Ok(())
     }
 
     /// Hands in what is left.
-    pub fn finish(&mut self, found: &Found) {
-        self.flush_keys(found);
-        found.sums.lock().unwrap_or_else(PoisonError::into_inner).merge(&mut self.sums);
+    pub fn finish(&mut self, context: Context<'_>) -> Result<(), SourceError> {
+        self.flush_keys(context)?;
+        context.found.sums.lock().unwrap_or_else(PoisonError::into_inner).merge(&mut self.sums);
+        Ok(())
     }
-}
-
-fn part_of(key: u64) -> usize {
-    (key >> 58) as usize
 }
 
 struct Pending {
@@ -177,8 +188,10 @@ impl<'a, 'w> Probe<'a, 'w> {
         if self.scratch.out.len() >= FLUSH {
             self.flush();
         }
-        if self.scratch.new_keys.len() >= FLUSH_KEYS {
-            self.scratch.flush_keys(self.context.found);
+        if self.scratch.new_keys.len() >= FLUSH_KEYS
+            && let Err(e) = self.scratch.flush_keys(self.context)
+        {
+            self.failed.get_or_insert(e);
         }
     }
 
@@ -235,8 +248,8 @@ impl<'a, 'w> Probe<'a, 'w> {
         );
     }
 
-    fn push(&mut self, row_hash: u128, line: u32, cells: usize, valid: bool) {
-        self.keys.push(key_hash(&self.scratch.key, self.context.seed));
+    fn push(&mut self, key: u128, row_hash: u128, line: u32, cells: usize, valid: bool) {
+        self.keys.push(key);
         self.pending.push(Pending { row_hash, ordinal: self.base + line, cells: cells as u32, valid });
     }
 }
@@ -248,12 +261,15 @@ impl<'a> RowSink<'a> for Probe<'a, '_> {
             self.invalid(line, None, reason, columns);
             return;
         }
+        let key = key_hash(&self.scratch.key, self.context.seed);
+        if !self.context.share.has(key) {
+            return;
+        }
         let row_hash = columns.row_hash(cells, self.context.seed, &mut self.scratch.canonical);
         let start = self.cells.len();
         self.cells.append(cells);
-        self.push(row_hash, line, start, true);
+        self.push(key, row_hash, line, start, true);
         self.scratch.sums.rows += 1;
-        let key = self.keys[self.keys.len() - 1];
         self.scratch.sums.checksum = self.scratch.sums.checksum.wrapping_add(mix(key, row_hash));
         if self.keys.len() == GROUP {
             self.look_up(columns);
@@ -261,18 +277,19 @@ impl<'a> RowSink<'a> for Probe<'a, '_> {
     }
 
     fn invalid(&mut self, line: u32, key: Option<String>, reason: String, columns: &Columns) {
+        let hash = key.as_deref().map(|text| key_hash(text, self.context.seed));
+        self.scratch.sums.keyless |= hash.is_none();
+        if !hash.map_or(self.context.share.is_first(), |hash| self.context.share.has(hash)) {
+            return;
+        }
         self.scratch.sums.rows += 1;
         self.scratch.sums.invalid += 1;
-        match &key {
-            None => self.scratch.sums.keyless = true,
-            Some(text) => {
-                self.scratch.sums.invalid_keyed.push(self.base + line);
-                self.scratch.key.clone_from(text);
-                let start = self.cells.len();
-                self.push(0, line, start, false);
-                if self.keys.len() == GROUP {
-                    self.look_up(columns);
-                }
+        if let Some(hash) = hash {
+            self.scratch.sums.invalid_keyed.push(self.base + line);
+            let start = self.cells.len();
+            self.push(hash, 0, line, start, false);
+            if self.keys.len() == GROUP {
+                self.look_up(columns);
             }
         }
         let mut listed = self.context.found.listed.lock().unwrap_or_else(PoisonError::into_inner);

@@ -212,7 +212,9 @@ fn text_worker(desk: &Desk<'_>, input: &Mutex<TextInput>, members: Option<&Arc<M
         }
         desk.report(bytes, scratch.sums.rows - before);
     }
-    scratch.finish(desk.context.found);
+    if let Err(e) = scratch.finish(desk.context) {
+        desk.fail(e);
+    }
 }
 
 fn ending_fault(block: &Block, ending: Result<Ending, String>) -> Option<Fault> {
@@ -258,7 +260,9 @@ fn parquet_worker(desk: &Desk<'_>, input: &ParquetInput, next: &AtomicUsize) {
             }
         }
     }
-    scratch.finish(desk.context.found);
+    if let Err(e) = scratch.finish(desk.context) {
+        desk.fail(e);
+    }
 }
 
 /// Puts the members in the order of their first appearance; an error if one that is asked for never appears.

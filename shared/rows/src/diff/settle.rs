@@ -29,7 +29,7 @@ pub(crate) struct Inputs<'r> {
 /// Draws the conclusions.
 pub(crate) fn settle(inputs: Inputs<'_>) -> Result<Diff, SourceError> {
     let Inputs { request, threads, snapshot, table, found, read, source_version } = inputs;
-    let Found { spool, new_keys, sums, listed } = found;
+    let Found { spool, new_keys, sums, listed, .. } = found;
     let mut sums = sums.into_inner().unwrap_or_else(PoisonError::into_inner);
     let mut listed = listed.into_inner().unwrap_or_else(PoisonError::into_inner);
     let mut spool = spool.finish();

@@ -1,6 +1,7 @@
 //! The snapshot's hashes in memory: 24 bytes a row, sorted by key hash, with an index over the hash's upper bits. It must not know sources.
 
-use crate::error::SourceError;
+use crate::error::{ErrorKind, SourceError};
+use crate::share::Share;
 use crate::snapshot::{HashRow, Hashes, SnapshotFile, is_live};
 use engine::model::change::EntryState;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
@@ -40,20 +41,32 @@ pub(crate) struct Table {
     buckets: Vec<u32>,
     /// By slot; empty if all rows are delivered.
     states: Vec<u8>,
+    share: Share,
     /// Rows that the destination has, as far as is known.
     pub live: u64,
 }
 
+/// The error for more keys than may be held.
+pub(crate) fn too_many(most: usize) -> SourceError {
+    SourceError::new(ErrorKind::TooMany, "the model", format!("has more than {most} keys, which is what this process may hold"))
+}
+
 impl Table {
-    /// Reads the hash columns of a snapshot's files, base first.
-    pub fn load(files: &[SnapshotFile], threads: usize) -> Result<Table, SourceError> {
+    /// Reads the hash columns of a snapshot's files, base first: at most so many keys, those of a share only.
+    pub fn load(files: &[SnapshotFile], threads: usize, share: Share, most: usize) -> Result<Table, SourceError> {
         let mut table = match files {
             [] => Table::default(),
-            [base] => Table::load_one(base, threads)?,
-            _ => Table::load_merged(files)?,
+            [base] if share == Share::WHOLE && base.rows() <= most => Table::load_one(base, threads)?,
+            _ => Table::load_merged(files, share, most)?,
         };
+        table.share = share;
         table.index();
         Ok(table)
+    }
+
+    /// How many keys it holds.
+    pub fn len(&self) -> usize {
+        self.slots.len()
     }
 
     fn check_rows(file: &SnapshotFile, rows: usize) -> Result<(), SourceError> {
@@ -63,14 +76,17 @@ impl Table {
         Ok(())
     }
 
-    fn load_merged(files: &[SnapshotFile]) -> Result<Table, SourceError> {
+    fn load_merged(files: &[SnapshotFile], share: Share, most: usize) -> Result<Table, SourceError> {
         let mut table = Table::default();
         // A base is most of a snapshot; deltas mostly change what is there.
-        table.slots.reserve_exact(files.first().map_or(0, SnapshotFile::rows));
+        table.slots.reserve_exact((files.first().map_or(0, SnapshotFile::rows) / share.of as usize).min(most));
         for row in Hashes::new(files)? {
             let row = row?;
-            if row.state == EntryState::Gone {
+            if row.state == EntryState::Gone || !share.has(row.key) {
                 continue;
+            }
+            if table.slots.len() == most {
+                return Err(too_many(most));
             }
             if row.state != EntryState::Delivered && table.states.is_empty() {
                 table.states = vec![EntryState::Delivered as u8; table.slots.len()];
@@ -126,7 +142,7 @@ impl Table {
             }
         }
         let live = done.iter().map(|g| g.live).sum();
-        let mut table = Table { slots, buckets: Vec::new(), states, live };
+        let mut table = Table { slots, states, live, ..Table::default() };
         table.drop_gone();
         Ok(table)
     }
@@ -149,7 +165,7 @@ impl Table {
         let buckets = (self.slots.len() / BUCKET).max(1);
         self.buckets = Vec::with_capacity(buckets + 1);
         for (i, slot) in self.slots.iter().enumerate() {
-            let bucket = bucket_of(slot.key, buckets);
+            let bucket = bucket_of(self.share.stretch(slot.key), buckets);
             while self.buckets.len() <= bucket {
                 self.buckets.push(i as u32);
             }
@@ -184,7 +200,7 @@ impl Table {
         let buckets = self.buckets.len() - 1;
         let mut ranges = [(0u32, 0u32); GROUP];
         for (range, key) in ranges.iter_mut().zip(keys) {
-            let bucket = bucket_of((key >> 64) as u64, buckets);
+            let bucket = bucket_of(self.share.stretch((key >> 64) as u64), buckets);
             *range = (self.buckets[bucket], self.buckets[bucket + 1]);
         }
         let mut touched = 0;

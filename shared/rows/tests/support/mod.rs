@@ -5,7 +5,7 @@
 use arrow_array::{ArrayRef, RecordBatch, StringArray};
 use engine::model::change::{Change, DeltaRow, Entry, EntryState, Fields};
 use parquet::arrow::ArrowWriter;
-use rows::{Diff, DiffRequest, FieldMapping, FileSource, Source, SourceError};
+use rows::{Diff, DiffRequest, FieldMapping, FileSource, Share, Source, SourceError};
 use serde_json::Value;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -25,6 +25,8 @@ pub struct Wanted {
     pub snapshot: Vec<PathBuf>,
     pub want_previous: bool,
     pub resend_all: bool,
+    pub share: Share,
+    pub most_keys: usize,
     pub threads: usize,
     pub spool_memory: usize,
 }
@@ -39,6 +41,8 @@ impl Wanted {
             snapshot: Vec::new(),
             want_previous: false,
             resend_all: false,
+            share: Share::WHOLE,
+            most_keys: usize::MAX,
             threads: 2,
             spool_memory: 1 << 20,
         }
@@ -127,6 +131,8 @@ impl Bench {
             snapshot: wanted.snapshot.clone(),
             want_previous: wanted.want_previous,
             resend_all: wanted.resend_all,
+            share: wanted.share,
+            most_keys: wanted.most_keys,
             scratch: self.folder.path().to_owned(),
             threads: wanted.threads,
             spool_memory: wanted.spool_memory,

@@ -88,7 +88,7 @@ pub async fn plan(stage: &Stage, organization: &str, run: &str, ids: &[&str], he
     run.field_names.clone_from(&names);
     let started_at = run.started_at_text();
     let id = run.id.clone();
-    let options = Options { run: &id, started_at: &started_at, rate: None, settle_all: false };
+    let options = Options { run: &id, started_at: &started_at, rate: None, parts: 1, settle_all: false };
     let mut cutter = Cutter::new(&compiled, &names, options, Cursor::new(Vec::new()));
     for (hash, id) in ids.iter().enumerate() {
         let (key_hash, row_hash) = (hash as u128 + 1, hash as u128 + 1);

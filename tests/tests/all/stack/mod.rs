@@ -3,6 +3,7 @@
 
 mod batches;
 mod faults;
+mod parts;
 mod sources;
 
 use crate::journey::executable::functions;

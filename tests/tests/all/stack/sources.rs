@@ -62,16 +62,28 @@ fn rows_are_read_from_all_objects_whose_keys_begin_so() {
 
 #[test]
 fn a_query_runs_on_athena_and_its_rows_are_read_from_s3() {
-    if !super::is_here() {
-        return;
+    if super::is_here() {
+        query(None);
     }
+}
+
+/// All parts read what one query was answered with.
+#[test]
+fn a_query_whose_rows_are_too_many_for_one_function_runs_once_for_all_parts() {
+    if super::is_here() {
+        query(Some("10"));
+    }
+}
+
+fn query(part_keys: Option<&str>) {
     let (receiver, held) = keep(Always(Action::status(200)), 0.0, 2);
     let mut project = project(&receiver.url());
     let query = "SELECT id, email, name FROM people WHERE country = 'DE'";
     project["models"]["people"]["source"] = json!({"type": "athena", "database": "shop", "query": query});
     let stage = Stage::new(&project);
     let people = People::new(25);
-    let (proxy, setting) = super::behind_a_proxy();
+    let (proxy, mut setting) = super::behind_a_proxy();
+    setting.environment.extend(part_keys.map(|keys| ("PENSTOCK_PART_KEYS".to_owned(), keys.to_owned())));
     let rows = parquet(&people);
     let athena = move |request: &mut Value| {
         let statement = request["QueryString"].as_str().expect("a statement").to_owned();
@@ -87,6 +99,7 @@ fn a_query_runs_on_athena_and_its_rows_are_read_from_s3() {
     let run = server.ended(&server.run("news", no_wish()));
     assert_eq!(run["status"], "succeeded", "{run:#}");
     assert_holds(&held, &people);
+    assert_eq!(proxy.seen("AmazonAthena.StartQueryExecution").len(), 1);
     let started = &proxy.seen("AmazonAthena.StartQueryExecution")[0];
     let started: Value = serde_json::from_slice(&started.body).unwrap();
     assert_eq!((&started["WorkGroup"], &started["QueryExecutionContext"]["Database"]), (&json!("primary"), &json!("shop")));

@@ -1,0 +1,267 @@
+//! Planning in parts, in one process and in memory: what is joined is the plan that one planner would have made, cut elsewhere.
+
+use crate::journey::stage::{People, one_by_one, project};
+use engine::model::action::ActionName;
+use engine::model::name::Name;
+use engine::model::project::Project;
+use engine::plan::block;
+use engine::plan::layout::{self, Directory, Head};
+use engine::plan::rows_by_key::{Chunk, ROW_BYTES, candidates, hash};
+use engine::port::{Clock, Objects};
+use engine::run::document::{self, Run, Status, Wish};
+use engine::run::parts;
+use engine::run::request::{Ask, cancel, start};
+use engine::run::work::{self, Part, Step};
+use planning::{AskedRun, NoRemote, Shop, Taken};
+use process::{SystemClock, chance};
+use std::collections::BTreeMap;
+use std::io::Cursor;
+use tests::memory::{MemoryObjects, MemoryStore};
+
+/// A folder with rows, and memory instead of a backend.
+struct Place {
+    folder: tempfile::TempDir,
+    scratch: tempfile::TempDir,
+    store: MemoryStore,
+    objects: MemoryObjects,
+    clock: SystemClock,
+    project: Project,
+    organization: Name,
+}
+
+impl Place {
+    fn new(people: &People) -> Place {
+        let mut project = project("http://127.0.0.1:9");
+        one_by_one(&mut project);
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("people.csv"), people.csv()).unwrap();
+        Place {
+            folder,
+            scratch: tempfile::tempdir().unwrap(),
+            store: MemoryStore::new(),
+            objects: MemoryObjects::new(),
+            clock: SystemClock::new(),
+            project: engine::configure::parse(&project).unwrap_or_else(|problems| panic!("{problems:?}")),
+            organization: Name::new("default").unwrap(),
+        }
+    }
+
+    /// A planner that may hold so many keys.
+    fn shop(&self, most_keys: usize) -> Shop<'_, MemoryStore, MemoryObjects> {
+        let (folder, scratch) = (self.folder.path(), self.scratch.path());
+        Shop { folder, remote: &NoRemote, scratch, store: &self.store, objects: &self.objects, clock: &self.clock, most_keys }
+    }
+
+    async fn ask(&self) -> String {
+        let (export, destination) = (Name::new("news").unwrap(), Name::new("crm").unwrap());
+        let (run, wall) = (chance::fresh_name("run", self.clock.now().wall), self.clock.now().wall);
+        let ask = Ask {
+            organization: &self.organization,
+            export: &export,
+            destination: &destination,
+            run: &run,
+            wish: Wish::default(),
+            hash_seed: 5,
+        };
+        start(&self.store, ask, wall).await.unwrap().unwrap();
+        run
+    }
+
+    async fn begin(&self, run: &str, most_keys: usize) -> Taken {
+        let asked = AskedRun { organization: &self.organization, export: &Name::new("news").unwrap(), run };
+        planning::begin_run(self.shop(most_keys), asked, Ok(&self.project), &|_| Ok(())).await.unwrap()
+    }
+
+    async fn part(&self, run: &str, part: Part, most_keys: usize) -> Taken {
+        planning::make_part(self.shop(most_keys), &self.organization, run, part, Ok(&self.project), &|_| Ok(())).await.unwrap()
+    }
+
+    async fn under_way(&self) -> Vec<(String, Step)> {
+        let wall = self.clock.now().wall;
+        let mut steps = Vec::new();
+        for work in work::list(&self.store, wall / 1_000_000).await.unwrap() {
+            steps.push((work.name(), work::step(&self.store, &work, wall).await.unwrap()));
+        }
+        steps
+    }
+
+    /// Makes all parts, in rounds until they are fine enough, and joins them.
+    async fn all(&self, run: &str, most_keys: usize) -> (Run, Directory) {
+        let mut taken = self.begin(run, most_keys).await;
+        loop {
+            taken = match taken {
+                Taken::Delivering(run, directory) => return (run, directory),
+                Taken::Split(_, parts) => {
+                    let mut last = Taken::Nothing;
+                    for part in parts {
+                        last = self.part(run, part, most_keys).await;
+                        if matches!(last, Taken::Split(..)) {
+                            break;
+                        }
+                    }
+                    last
+                }
+                Taken::Parted(_) => self.begin(run, most_keys).await,
+                other => panic!("{other:?}"),
+            };
+        }
+    }
+}
+
+fn now<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
+}
+
+/// The keys of all deliveries, by action, in the order of sending; each is found where the lists of keys say.
+async fn read_back(place: &Place, run: &Run) -> BTreeMap<u8, Vec<String>> {
+    let bytes = place.objects.get(&run.object, None).await.unwrap();
+    let mut file = Cursor::new(bytes.clone());
+    let directory = layout::read_directory(&mut file).unwrap();
+    let head = Head::parse(&bytes).unwrap();
+    let table = head.chunk_table();
+    let chunks = Chunk::parse_all(&bytes[table.start as usize..table.end as usize]);
+    assert!(directory.parcels.iter().zip(0..).all(|(place, number)| place.number == number), "{directory:?}");
+    assert!(directory.parcels.is_sorted_by_key(|place| place.action as u8), "{directory:?}");
+    let mut keys: BTreeMap<u8, Vec<String>> = BTreeMap::new();
+    for place in &directory.parcels {
+        let deliveries = block::unpack(&block::read_block(&mut file, place.offset, place.length).unwrap()).unwrap();
+        assert_eq!(deliveries.len(), place.deliveries as usize);
+        for (rows, index) in deliveries.iter().zip(0..) {
+            for row in rows {
+                let found = chunks.iter().flat_map(|chunk| {
+                    let list = &bytes[chunk.offset as usize..(chunk.offset + chunk.rows * ROW_BYTES) as usize];
+                    candidates(list, hash(&row.key)).collect::<Vec<_>>()
+                });
+                let places: Vec<(u32, u32)> = found.map(|found| (head.first_of(found.action) + found.parcel, found.index)).collect();
+                assert_eq!(places, [(place.number, index)], "{}", row.key);
+                keys.entry(place.action as u8).or_default().push(row.key.clone());
+            }
+        }
+    }
+    keys
+}
+
+#[test]
+fn a_plan_that_is_joined_has_every_row_once_and_finds_it_by_its_key() {
+    now(async {
+        let people = People::new(3000);
+        let place = Place::new(&people);
+        let run = place.ask().await;
+        let (run, directory) = place.all(&run, 900).await;
+        // Four parts of some 750 keys.
+        assert_eq!(run.split.as_ref().map(|split| (split.round, split.of)), Some((1, 4)));
+        assert_eq!((run.totals.added, run.totals.deliveries, run.parcels as usize), (3000, 3000, directory.parcels.len()));
+        let keys = read_back(&place, &run).await;
+        let mut added = keys[&(ActionName::Add as u8)].clone();
+        added.sort();
+        let mut wanted: Vec<String> = people.0.keys().map(u32::to_string).collect();
+        wanted.sort();
+        assert_eq!((added, keys.len()), (wanted, 1));
+        // Nothing of the parts is left, and nothing but the delivery is under way.
+        assert_eq!(place.objects.list(&parts::objects(&run)).await.unwrap(), Vec::<String>::new());
+        let steps = place.under_way().await;
+        assert!(matches!(&steps[..], [(name, Step::Deliver(_))] if *name == run.id), "{steps:?}");
+    });
+}
+
+#[test]
+fn parts_that_are_too_coarse_are_made_anew_and_finer() {
+    now(async {
+        let place = Place::new(&People::new(2000));
+        let run = place.ask().await;
+        let (run, _) = place.all(&run, 200).await;
+        assert_eq!(run.split.as_ref().map(|split| (split.round, split.of)), Some((2, 16)));
+        assert_eq!(read_back(&place, &run).await[&(ActionName::Add as u8)].len(), 2000);
+        // The next plan knows.
+        let state = engine::run::state::read(&place.store, &place.organization, &run.export, 0).await.unwrap().state;
+        assert_eq!(state.parts, Some(16));
+    });
+}
+
+/// What there is to do stands in the store alone: whoever split the plan may have died at once.
+#[test]
+fn parts_are_found_by_whoever_looks() {
+    now(async {
+        let place = Place::new(&People::new(1000));
+        let run = place.ask().await;
+        let Taken::Split(_, parts) = place.begin(&run, 400).await else { panic!("a thousand keys are too many") };
+        let steps = place.under_way().await;
+        let wanted = steps.iter().filter(|(_, step)| matches!(step, Step::Part(_))).count();
+        assert_eq!((steps.len(), wanted, parts.len()), (5, 4, 4), "{steps:?}");
+        for part in &parts[..3] {
+            assert!(matches!(place.part(&run, *part, 400).await, Taken::Nothing));
+        }
+        // Asking again for all names what is missing, and nothing is sent of a plan that is not whole.
+        let Taken::Split(_, missing) = place.begin(&run, 400).await else { panic!("one part is missing") };
+        assert_eq!(missing, parts[3..]);
+        assert!(matches!(place.part(&run, parts[3], 400).await, Taken::Parted(_)));
+        // A part that is asked for twice is made twice and counts once.
+        assert!(matches!(place.part(&run, parts[0], 400).await, Taken::Parted(_)));
+        let Taken::Delivering(run, _) = place.begin(&run, 400).await else { panic!("all parts are there") };
+        assert_eq!(run.totals.added, 1000);
+        assert!(matches!(place.part(&run.id, parts[1], 400).await, Taken::Nothing), "it comes too late");
+    });
+}
+
+#[test]
+fn a_definition_that_changes_between_two_parts_has_all_of_them_made_anew() {
+    now(async {
+        let mut place = Place::new(&People::new(1000));
+        let run = place.ask().await;
+        let Taken::Split(_, parts) = place.begin(&run, 400).await else { panic!("a thousand keys are too many") };
+        assert!(matches!(place.part(&run, parts[0], 400).await, Taken::Nothing));
+        let mut changed = project("http://127.0.0.1:9/v2");
+        one_by_one(&mut changed);
+        place.project = engine::configure::parse(&changed).unwrap();
+        let Taken::Split(split, parts) = place.part(&run, parts[1], 400).await else { panic!("it is of another shape") };
+        assert_eq!(split.split.map(|split| (split.round, split.of)), Some((2, 4)));
+        for part in &parts {
+            place.part(&run, *part, 400).await;
+        }
+        let Taken::Delivering(run, _) = place.begin(&run, 400).await else { panic!("all parts are there") };
+        assert_eq!(read_back(&place, &run).await[&(ActionName::Add as u8)].len(), 1000);
+    });
+}
+
+#[test]
+fn a_run_whose_parts_are_canceled_or_cannot_be_read_ends_with_the_reason() {
+    now(async {
+        let place = Place::new(&People::new(1000));
+        let run = place.ask().await;
+        let Taken::Split(_, parts) = place.begin(&run, 400).await else { panic!("a thousand keys are too many") };
+        assert!(matches!(place.part(&run, parts[0], 400).await, Taken::Nothing));
+        cancel(&place.store, &place.organization, &run, place.clock.now().wall).await.unwrap().unwrap();
+        assert!(matches!(place.part(&run, parts[1], 400).await, Taken::Parted(_)));
+        let Taken::Ended(ended) = place.begin(&run, 400).await else { panic!("it was canceled") };
+        assert_eq!(ended.status, Status::Canceled);
+
+        let run = place.ask().await;
+        let Taken::Split(_, parts) = place.begin(&run, 400).await else { panic!("a thousand keys are too many") };
+        std::fs::remove_file(place.folder.path().join("people.csv")).unwrap();
+        let Taken::Ended(ended) = place.part(&run, parts[2], 400).await else { panic!("there are no rows") };
+        assert_eq!(ended.status, Status::Failed);
+        assert!(ended.reason.unwrap().contains("people.csv"));
+        // A part that others still make ends nothing that has ended.
+        assert!(matches!(place.part(&run, parts[3], 400).await, Taken::Nothing));
+        let there = document::read(&place.store, &place.organization, &run, 0).await.unwrap().unwrap().0;
+        assert_eq!(there.status, Status::Failed);
+        assert!(place.objects.list("plans/").await.unwrap().is_empty());
+    });
+}
+
+#[test]
+fn a_model_that_no_number_of_parts_holds_fails_with_what_to_do() {
+    now(async {
+        let place = Place::new(&People::new(1000));
+        let run = place.ask().await;
+        let mut taken = place.begin(&run, 1).await;
+        for _ in 0..5 {
+            if let Taken::Split(_, parts) = &taken {
+                taken = place.part(&run, parts[0], 1).await;
+            }
+        }
+        let Taken::Ended(ended) = taken else { panic!("{taken:?}") };
+        assert_eq!(ended.status, Status::Failed);
+        assert!(ended.reason.unwrap().contains("give the functions more memory"));
+    });
+}
