@@ -4,8 +4,9 @@ use backend_aws::Names;
 use ipnet::IpNet;
 use std::path::PathBuf;
 
-/// Copies of objects take at most so many bytes of the function's disk, unless `PENSTOCK_SCRATCH_BYTES` says otherwise.
-const SCRATCH_BYTES: u64 = 200 << 20;
+/// What a function has of disk, MB, unless `PENSTOCK_DISK_MB` says otherwise. Copies of objects take half of it at most; the rows that are
+/// read and the plan that is written need the rest.
+const DISK_MB: u64 = 512;
 
 /// What a function takes beside the keys of a plan: itself, the rows that are being read, and changes that wait to be written, bytes.
 const BESIDE_KEYS: u64 = 384 << 20;
@@ -44,14 +45,13 @@ impl Named {
         let value = |name: &str| value(name).filter(|value| !value.is_empty());
         let need = |name: &str| value(name).ok_or_else(|| format!("{name} is not set: infra/template.yaml sets it"));
         let scratch = value("PENSTOCK_SCRATCH").map_or_else(|| std::env::temp_dir().join("penstock"), PathBuf::from);
-        let bytes = value("PENSTOCK_SCRATCH_BYTES").map_or(Ok(SCRATCH_BYTES), |text| {
-            text.parse().map_err(|_| format!("PENSTOCK_SCRATCH_BYTES is `{text}`: give a number of bytes"))
-        })?;
+        let number = |name: &str, unit: &str, otherwise: u64| {
+            value(name).map_or(Ok(otherwise), |text| text.parse::<u64>().map_err(|_| format!("{name} is `{text}`: give a number of {unit}")))
+        };
+        let disk = number("PENSTOCK_DISK_MB", "megabytes", DISK_MB)?;
         // Lambda sets it, in MB.
-        let memory: u64 = value("AWS_LAMBDA_FUNCTION_MEMORY_SIZE").and_then(|text| text.parse().ok()).unwrap_or(512);
-        let most_keys = value("PENSTOCK_PART_KEYS").map_or(Ok((memory << 20).saturating_sub(BESIDE_KEYS) / KEY_BYTES), |text| {
-            text.parse().map_err(|_| format!("PENSTOCK_PART_KEYS is `{text}`: give a number of keys"))
-        })?;
+        let memory = number("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "megabytes", 512)?;
+        let most_keys = number("PENSTOCK_PART_KEYS", "keys", (memory << 20).saturating_sub(BESIDE_KEYS) / KEY_BYTES)?;
         let ranges = value("PENSTOCK_ALLOW_RANGES").unwrap_or_default();
         let ranges: Result<Vec<_>, String> =
             ranges.split(',').map(str::trim).filter(|range| !range.is_empty()).map(transport::parse_range).collect();
@@ -61,7 +61,7 @@ impl Named {
                 bucket: need("PENSTOCK_BUCKET")?,
                 key: need("PENSTOCK_KEY")?,
                 scratch: scratch.join("objects"),
-                scratch_bytes: bytes,
+                scratch_bytes: (disk << 20) / 2,
             },
             plan_queue: need("PENSTOCK_PLAN_QUEUE")?,
             deliver_queue: need("PENSTOCK_DELIVER_QUEUE")?,
@@ -94,6 +94,15 @@ mod tests {
     fn a_stack_is_read_from_the_environment() {
         let named = of(&WHOLE).unwrap();
         assert_eq!((named.names.table.as_str(), named.deliver_queue.as_str(), named.ranges.len()), ("table", "deliver", 2));
+    }
+
+    #[test]
+    fn what_a_function_holds_follows_from_its_memory_and_disk() {
+        let sizes = [("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "2048"), ("PENSTOCK_DISK_MB", "4096")];
+        let named = of(&[&WHOLE[..], &sizes].concat()).unwrap();
+        assert_eq!((named.most_keys, named.names.scratch_bytes), ((2048 - 384) * (1 << 20) / 64, 2 << 30));
+        let wrong = of(&[&WHOLE[..], &[("PENSTOCK_DISK_MB", "much")]].concat()).unwrap_err();
+        assert!(wrong.contains("PENSTOCK_DISK_MB is `much`"), "{wrong}");
     }
 
     #[test]

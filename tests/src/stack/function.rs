@@ -52,7 +52,7 @@ impl Functions {
         };
         Functions {
             configure: function("configure", Duration::from_secs(60)),
-            plan: function("plan", Duration::from_secs(120)),
+            plan: function("plan", Duration::from_secs(900)),
             deliver: function("deliver", setting.deliver_timeout),
             _runtime: runtime,
         }
@@ -167,6 +167,23 @@ impl Function {
         let busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
         busy.iter().for_each(|instance| instance.kill());
         busy.len()
+    }
+
+    /// Ends the processes that wait for a call: the next ones begin anew.
+    pub fn forget_idle(&self) {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).drain(..).for_each(|instance| instance.kill());
+    }
+
+    /// The most memory that any of the processes has ever held, MiB.
+    pub fn peak_mib(&self) -> f64 {
+        let peak = |instance: &Arc<Instance>| {
+            let id = instance.child.lock().unwrap_or_else(PoisonError::into_inner).id();
+            let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap_or_default();
+            let line = status.lines().find(|line| line.starts_with("VmHWM:")).and_then(|line| line.split_whitespace().nth(1));
+            line.and_then(|kib| kib.parse::<f64>().ok()).unwrap_or(0.0) / 1024.0
+        };
+        let all = [&self.idle, &self.busy].map(|instances| instances.lock().unwrap_or_else(PoisonError::into_inner).clone());
+        all.iter().flatten().map(peak).fold(0.0, f64::max)
     }
 
     /// How many calls there were.

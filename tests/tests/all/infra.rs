@@ -293,6 +293,10 @@ fn every_function_knows_where_things_are() {
         "PENSTOCK_LOG": {"Ref": "LogLevel"},
     });
     assert_eq!(template.0["Globals"]["Function"]["Environment"]["Variables"], expected);
+    // Whoever reads rows knows how much of them it can hold.
+    let plan = &template.0["Resources"]["PlanFunction"]["Properties"];
+    assert_eq!(plan["EphemeralStorage"]["Size"], json!({"Ref": "PlanStorage"}));
+    assert_eq!(plan["Environment"]["Variables"], json!({"PENSTOCK_DISK_MB": {"Ref": "PlanStorage"}}));
 }
 
 /// `sam build` runs `cargo lambda build --release --bin NAME` in CodeUri, a package of the workspace.
