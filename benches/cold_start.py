@@ -35,15 +35,18 @@ def first_poll(executable, scratch):
             "PENSTOCK_PLAN_QUEUE": "https://127.0.0.1:9/1/plan", "PENSTOCK_DELIVER_QUEUE": "https://127.0.0.1:9/1/deliver",
         }
         start = time.perf_counter()
-        process = subprocess.Popen([executable], env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        process = subprocess.Popen([executable], env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         try:
             connection, _ = server.accept()
-            with connection:
-                asked = connection.recv(100)
-                took = time.perf_counter() - start
-        finally:
+            asked = connection.recv(100)
+            took = time.perf_counter() - start
+        except TimeoutError:
             process.kill()
-            process.wait()
+            sys.exit(f"{executable} did not poll: {process.stderr.read().decode()}")
+        # Killed before the connection ends, so that it has nothing to say of that.
+        process.kill()
+        process.communicate()
+        connection.close()
         if not asked.startswith(b"GET /2018-06-01/runtime/invocation/next "):
             sys.exit(f"{executable} asked {asked!r}")
         return took * 1000

@@ -6,7 +6,7 @@ use engine::model::source::{Model, Source};
 use engine::port::{Clock, PortError};
 use planning::{Doing, PlanError, Remote, read_as};
 use process::chance;
-use rows::{FileSource, Format};
+use rows::{BroughtFiles, Format};
 use stack::Stack;
 use std::path::Path;
 
@@ -31,11 +31,11 @@ impl<'s> AwsRemote<'s> {
     ) -> Result<rows::Source, PlanError> {
         let to = folder.join(format!("{}.rows", model.id));
         let brought = self.stack.files(bucket)?.bring(prefix, &to).await;
-        let path = brought.map_err(|error| match error {
+        let files = brought.map_err(|error| match error {
             PortError::Missing(_) => PlanError::other(format!("model {}: s3://{bucket}/{prefix} names no objects", model.id)),
             other => PlanError::Port(other),
         })?;
-        Ok(rows::Source::File(FileSource { path, format }))
+        Ok(rows::Source::Brought(BroughtFiles { files, format }))
     }
 }
 
@@ -44,14 +44,14 @@ impl AwsRemote<'_> {
     async fn answer(&self, model: &Model, prefix: &str, folder: &Path) -> Result<rows::Source, PlanError> {
         let (_, files) = self.stack.athena()?;
         let brought = files.bring(&format!("{prefix}/"), &folder.join(format!("{}.rows", model.id))).await;
-        let path = brought.map_err(|error| match error {
+        let files = brought.map_err(|error| match error {
             PortError::Missing(_) => PlanError::other(format!(
                 "model {}: the query gave no rows, so nothing is planned: a query that finds nothing never empties an export",
                 model.id
             )),
             other => PlanError::Port(other),
         })?;
-        Ok(rows::Source::File(FileSource { path, format: Some(Format::Parquet) }))
+        Ok(rows::Source::Brought(BroughtFiles { files, format: Some(Format::Parquet) }))
     }
 }
 

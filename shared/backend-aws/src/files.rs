@@ -25,29 +25,29 @@ impl AwsFiles {
         AwsFiles { bucket, name: name.to_owned() }
     }
 
-    /// Brings the object of this key, or else those whose keys begin so, into a folder, which is emptied first. Gives the file of the one
-    /// object, or the folder. Empty objects and those that end in `/` are what consoles make of folders, and are left out; so are those
+    /// Brings the object of this key, or else those whose keys begin so, into a folder, which is emptied first. Gives each file with where it
+    /// came from (`s3://bucket/key`), in the order of the keys. Empty objects and those that end in `/` are what consoles make of folders, and are left out; so are those
     /// whose last name begins with `_` or `.`, the marks of whoever wrote the others.
     ///
     /// # Errors
     /// `Missing` if there is none. `Failed` if an object was replaced meanwhile, too: then what is there is torn.
-    pub async fn bring(&self, prefix: &str, folder: &Path) -> Result<PathBuf, PortError> {
+    pub async fn bring(&self, prefix: &str, folder: &Path) -> Result<Vec<(PathBuf, String)>, PortError> {
         let found = self.list(prefix).await?;
         drop(tokio::fs::remove_dir_all(folder).await);
         tokio::fs::create_dir_all(folder).await.map_err(|error| failed(folder, &error))?;
-        if let Some(one) = found.iter().find(|object| object.location.as_ref() == prefix) {
-            return self.file(one, folder, prefix.rsplit('/').next().unwrap_or(prefix)).await;
-        }
-        let wanted: Vec<&ObjectMeta> = found.iter().filter(|object| holds_rows(object)).collect();
+        let wanted: Vec<&ObjectMeta> = match found.iter().find(|object| object.location.as_ref() == prefix) {
+            Some(one) => vec![one],
+            None => found.iter().filter(|object| holds_rows(object)).collect(),
+        };
         if wanted.is_empty() {
             return Err(PortError::Missing(format!("s3://{}/{prefix}", self.name)));
         }
+        let mut files = Vec::with_capacity(wanted.len());
         for (number, object) in wanted.into_iter().enumerate() {
-            // Two folders may hold files of the same name.
-            let name = object.location.filename().unwrap_or("rows");
-            self.file(object, folder, &format!("{number:05}-{name}")).await?;
+            let path = self.file(object, folder, &format!("{number:05}")).await?;
+            files.push((path, format!("s3://{}/{}", self.name, object.location)));
         }
-        Ok(folder.to_owned())
+        Ok(files)
     }
 
     /// Removes the objects whose keys begin so.

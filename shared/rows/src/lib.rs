@@ -20,7 +20,7 @@ mod spool;
 pub use diff::{Changes, diff};
 pub use error::{ErrorKind, SourceError};
 pub use push::{Folded, fold};
-pub use request::{Diff, DiffRequest, FieldMapping, FileSource, Format, InvalidRow, PostgresSource, Sample, Source};
+pub use request::{BroughtFiles, Diff, DiffRequest, FieldMapping, FileSource, Format, InvalidRow, PostgresSource, Sample, Source};
 pub use sample::sample;
 pub use share::Share;
 pub use snapshot::{CompactSummary, DeltaSummary, compact, snapshot_rows, write_delta};

@@ -26,6 +26,15 @@ pub struct FileSource {
     pub format: Option<Format>,
 }
 
+/// Files that were brought here from elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BroughtFiles {
+    /// Each file, and what people know it as: `s3://bucket/rows/part-0.csv`. At least one.
+    pub files: Vec<(PathBuf, String)>,
+    /// The format; without one the extensions tell.
+    pub format: Option<Format>,
+}
+
 /// Where rows come from: `type: postgres`. Each read is one transaction that can only read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PostgresSource {
@@ -40,6 +49,8 @@ pub struct PostgresSource {
 pub enum Source {
     /// Files.
     File(FileSource),
+    /// Copies of files that lie elsewhere.
+    Brought(BroughtFiles),
     /// The rows of a query.
     Postgres(PostgresSource),
     /// A file that [`crate::fold`] wrote.
@@ -51,6 +62,7 @@ impl Source {
     pub(crate) fn shown(&self) -> String {
         match self {
             Source::File(source) => source.path.display().to_string(),
+            Source::Brought(source) => source.files.first().map_or_else(String::new, |(_, name)| name.clone()),
             Source::Postgres(_) => "the query".to_owned(),
             Source::Pushed(_) => "the pushed rows".to_owned(),
         }

@@ -46,7 +46,8 @@ impl Named {
         let need = |name: &str| value(name).ok_or_else(|| format!("{name} is not set: infra/template.yaml sets it"));
         let scratch = value("PENSTOCK_SCRATCH").map_or_else(|| std::env::temp_dir().join("penstock"), PathBuf::from);
         let number = |name: &str, unit: &str, otherwise: u64| {
-            value(name).map_or(Ok(otherwise), |text| text.parse::<u64>().map_err(|_| format!("{name} is `{text}`: give a number of {unit}")))
+            value(name)
+                .map_or(Ok(otherwise), |text| text.parse::<u64>().map_err(|_| format!("{name} is `{text}`: give a number of {unit}")))
         };
         let disk = number("PENSTOCK_DISK_MB", "megabytes", DISK_MB)?;
         // Lambda sets it, in MB.

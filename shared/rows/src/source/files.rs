@@ -1,7 +1,7 @@
 //! Which files a source means, and whether they are still the same ones. It must not read their content.
 
 use crate::error::{ErrorKind, SourceError};
-use crate::request::{FileSource, Format, Source};
+use crate::request::{BroughtFiles, FileSource, Format, Source};
 use std::fmt;
 use std::fs::{self, File, Metadata};
 use std::io::Read;
@@ -150,7 +150,8 @@ pub fn source_version(source: &Source) -> Result<Option<String>, SourceError> {
     match source {
         Source::File(source) => Ok(version_of(&list(source)?)),
         Source::Pushed(path) => Ok(version_of(&pushed(path)?)),
-        Source::Postgres(_) => Ok(None),
+        // A copy is another file each time.
+        Source::Brought(_) | Source::Postgres(_) => Ok(None),
     }
 }
 
@@ -197,11 +198,20 @@ pub(crate) fn list(source: &FileSource) -> Result<Vec<SourceFile>, SourceError> 
         }
         Err(e) => return Err(SourceError::io(&source.path, "be read", &e)),
     };
-    let mut files = Vec::with_capacity(paths.len());
-    for path in paths {
+    let named = paths.into_iter().map(|path| (path.clone(), path.display().to_string())).collect();
+    listed(named, source.format)
+}
+
+/// The files that were brought.
+pub(crate) fn brought(source: &BroughtFiles) -> Result<Vec<SourceFile>, SourceError> {
+    listed(source.files.clone(), source.format)
+}
+
+fn listed(named: Vec<(PathBuf, String)>, given: Option<Format>) -> Result<Vec<SourceFile>, SourceError> {
+    let mut files = Vec::with_capacity(named.len());
+    for (path, shown) in named {
         let metadata = fs::metadata(&path).map_err(|e| SourceError::io(&path, "be read", &e))?;
-        let shown = path.display().to_string();
-        let (format, compression) = kind(&shown, source.format)?;
+        let (format, compression) = kind(&shown, given)?;
         let numbering = if format == Format::Parquet { Numbering::Rows } else { Numbering::Lines };
         files.push(SourceFile { path, shown, numbering, format, compression, stamp: stamp(&metadata), stream: None });
     }

@@ -29,6 +29,7 @@ pub(crate) struct Opened {
 pub(crate) fn open(source: &Source) -> Result<Opened, SourceError> {
     match source {
         Source::File(source) => Ok(Opened { files: files::list(source)?, header: None }),
+        Source::Brought(source) => Ok(Opened { files: files::brought(source)?, header: None }),
         Source::Pushed(path) => Ok(Opened { files: files::pushed(path)?, header: None }),
         Source::Postgres(source) => {
             let (file, header) = postgres::open(source)?;

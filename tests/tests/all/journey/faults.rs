@@ -1,11 +1,21 @@
 //! Receivers that answer 500 and 429, reset, stall and cut their answers short: no row is lost, and the log says what happened.
 
 use super::stage::{People, Stage, assert_holds, crm, keep, listen, one_by_one, project};
+use crate::serve::server::{Place, on_one_machine_and_on_a_stack};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use tests::receiver::{Action, Always, Chance, Mixed, Received, Receiver, Reply, Sequence};
+
+on_one_machine_and_on_a_stack!(
+    a_receiver_that_fails_at_random_gets_every_row_within_the_runs_retries,
+    retry_after_holds_the_whole_destination,
+    as_many_attempts_are_made_as_the_project_says,
+    the_timeout_covers_an_answer_that_drips,
+    a_row_whose_request_timed_out_after_it_was_taken_is_sent_again_as_the_same_kind,
+    no_more_requests_are_in_flight_than_the_destination_takes,
+);
 
 fn faulty(seed: u64) -> Mixed {
     let mut mixed = Mixed::new(seed);
@@ -14,18 +24,17 @@ fn faulty(seed: u64) -> Mixed {
 }
 
 /// GL-17 to GL-21, HT-46 to HT-51, VX-26, VX-28 to VX-30
-#[test]
-fn a_receiver_that_fails_at_random_gets_every_row_within_the_runs_retries() {
-    at_random(0x61, 8, 2);
+fn a_receiver_that_fails_at_random_gets_every_row_within_the_runs_retries(place: Place) {
+    at_random(place, 0x61, 8, 2);
 }
 
 /// HT-49, HT-51: what has used up its attempts is found again by the next run, whether an attempt took effect or not.
 #[test]
 fn a_receiver_that_fails_at_random_gets_every_row_over_several_runs() {
-    at_random(0x62, 1, 40);
+    at_random(Place::Machine, 0x62, 1, 40);
 }
 
-fn at_random(seed: u64, max_attempts: u32, most_runs: usize) {
+fn at_random(place: Place, seed: u64, max_attempts: u32, most_runs: usize) {
     // Half of what got no certain answer was taken all the same.
     let (receiver, held) = keep(faulty(seed), 0.5, seed);
     let mut project = project(&receiver.url());
@@ -35,7 +44,7 @@ fn at_random(seed: u64, max_attempts: u32, most_runs: usize) {
     add["batch"]["size"] = json!(2);
     // Between runs a member may be gone that was to be removed again.
     crm(&mut project)["actions"]["remove"]["success"] = json!(["2xx", "404"]);
-    let stage = Stage::new(&project);
+    let stage = Stage::on(place, &project);
     let mut people = People::new(400);
     let mut runs = 0;
     for round in 0..2 {
@@ -80,14 +89,13 @@ fn check_log(stage: &Stage, receiver: &Receiver, runs: usize) {
 }
 
 /// GL-18, GL-20: 429 with Retry-After holds all of the destination for that long, and is no failure of the run.
-#[test]
-fn retry_after_holds_the_whole_destination() {
+fn retry_after_holds_the_whole_destination(place: Place) {
     let answers = [Action::Respond(Reply::new(429, "slow down").with_header("retry-after", 2))];
     let (receiver, held) = keep(Sequence::new(answers), 0.0, 1);
     let mut project = project(&receiver.url());
     one_by_one(&mut project);
     crm(&mut project)["concurrency"] = json!(1);
-    let stage = Stage::new(&project);
+    let stage = Stage::on(place, &project);
     let people = People::new(30);
     stage.people(&people);
     let result = stage.run_well(&[]);
@@ -98,13 +106,12 @@ fn retry_after_holds_the_whole_destination() {
 }
 
 /// GL-17, HT-50, VX-21: the number of attempts is configurable, and the switch turns retries off.
-#[test]
-fn as_many_attempts_are_made_as_the_project_says() {
+fn as_many_attempts_are_made_as_the_project_says(place: Place) {
     for (retry, attempts) in [(json!({"max_attempts": 3, "first_delay_seconds": 0.01}), 3), (json!({"enabled": false}), 1)] {
         let receiver = listen(Always(Action::status(503)));
         let mut project = project(&receiver.url());
         crm(&mut project)["retry"] = retry;
-        let stage = Stage::new(&project);
+        let stage = Stage::on(place, &project);
         stage.people(&People::new(2));
         let (status, result) = stage.run(&[]);
         assert_eq!((status, &result["attempts"], &result["rows"]["pending"]), (3, &json!(attempts), &json!(2)), "{result:#}");
@@ -137,13 +144,12 @@ fn redirects_are_not_followed_and_refusals_are_not_repeated() {
 }
 
 /// VX-30, HT-52: the timeout covers the body to its last byte.
-#[test]
-fn the_timeout_covers_an_answer_that_drips() {
+fn the_timeout_covers_an_answer_that_drips(place: Place) {
     let drip = DrippingServer::start();
     let mut project = project(&drip.url);
     crm(&mut project)["timeout_seconds"] = json!(0.5);
     crm(&mut project)["retry"] = json!({"enabled": false});
-    let stage = Stage::new(&project);
+    let stage = Stage::on(place, &project);
     stage.people(&People::new(1));
     let (status, result) = stage.run(&[]);
     assert_eq!((status, &result["rows"]["pending"]), (3, &json!(1)));
@@ -181,15 +187,14 @@ impl DrippingServer {
 }
 
 /// semantics.md 2: a request that timed out may have been taken; the next run sends the row again as what it was.
-#[test]
-fn a_row_whose_request_timed_out_after_it_was_taken_is_sent_again_as_the_same_kind() {
+fn a_row_whose_request_timed_out_after_it_was_taken_is_sent_again_as_the_same_kind(place: Place) {
     // Everything stalls, and everything that stalls was taken.
     let (receiver, held) = keep(Always(Action::status(200)), 1.0, 1);
     let mut project = project(&receiver.url());
     one_by_one(&mut project);
     crm(&mut project)["timeout_seconds"] = json!(0.4);
     crm(&mut project)["retry"] = json!({"enabled": false});
-    let stage = Stage::new(&project);
+    let stage = Stage::on(place, &project);
     let mut people = People::new(5);
     stage.people(&people);
     stage.run_well(&[]);
@@ -254,8 +259,7 @@ fn a_destination_that_is_not_there_leaves_all_rows_pending() {
 }
 
 /// HT-37, HT-39
-#[test]
-fn no_more_requests_are_in_flight_than_the_destination_takes() {
+fn no_more_requests_are_in_flight_than_the_destination_takes(place: Place) {
     let most = Arc::new(AtomicUsize::new(0));
     let peak = most.clone();
     let mut chance = Chance(5);
@@ -272,7 +276,7 @@ fn no_more_requests_are_in_flight_than_the_destination_takes() {
     let mut project = project(&receiver.url());
     one_by_one(&mut project);
     crm(&mut project)["concurrency"] = json!(5);
-    let stage = Stage::new(&project);
+    let stage = Stage::on(place, &project);
     stage.people(&People::new(200));
     stage.run_well(&[]);
     assert_eq!((receiver.count(), most.load(Ordering::Relaxed)), (200, 5));

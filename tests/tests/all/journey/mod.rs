@@ -11,6 +11,7 @@ mod kills;
 mod limits;
 mod looking_back;
 mod names;
+mod on_stack;
 mod plain;
 mod plans;
 pub(crate) mod secrets;

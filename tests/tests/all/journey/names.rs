@@ -1,8 +1,11 @@
 //! Values with everything in them that a template could stumble over arrive as they are.
 
 use super::stage::{Stage, crm, keep, project};
+use crate::serve::server::{Place, on_one_machine_and_on_a_stack};
 use serde_json::json;
 use tests::receiver::{Action, Always};
+
+on_one_machine_and_on_a_stack!(a_name_arrives_intact_in_a_request_of_its_own, a_batch_never_mixes_rows_whose_urls_or_headers_differ,);
 
 /// Quotes, an apostrophe, an ampersand, a backslash, template and markup characters, and a real line feed.
 const NAMES: [&str; 6] =
@@ -14,14 +17,13 @@ fn rows() -> String {
 }
 
 /// GL-06, GL-48, GL-49, GL-51, GL-60, GL-62
-#[test]
-fn a_name_arrives_intact_in_a_request_of_its_own() {
+fn a_name_arrives_intact_in_a_request_of_its_own(place: Place) {
     let (receiver, held) = keep(Always(Action::status(200)), 0.0, 1);
     let mut project = project(&receiver.url());
     // The example of GL-49, with a name besides.
     let body = r#"{"id": "{{user.id}}", "email": "{{user.email}}", "name": "{{user.name}}"}"#;
     crm(&mut project)["actions"]["add"] = json!({"url": "/members", "body": body});
-    let stage = Stage::new(&project);
+    let stage = Stage::on(place, &project);
     stage.write("people.csv", rows());
     stage.run_well(&[]);
     assert_eq!(receiver.count(), NAMES.len());
@@ -112,13 +114,12 @@ fn methods_paths_queries_and_headers_come_from_templates() {
 }
 
 /// Rows whose URLs differ are never in one batch.
-#[test]
-fn a_batch_never_mixes_rows_whose_urls_or_headers_differ() {
+fn a_batch_never_mixes_rows_whose_urls_or_headers_differ(place: Place) {
     let (receiver, held) = keep(Always(Action::status(200)), 0.0, 1);
     let mut project = project(&receiver.url());
     let body = r#"{"users": [{{#each users}}{"id": "{{id}}", "list": "{{email}}", "name": "{{name}}"},{{/each}}]}"#;
     crm(&mut project)["actions"]["add"] = json!({"url": "/lists/{{row.email}}/members", "headers": {"X-Name": "{{row.name}}"}, "body": body, "batch": {"mode": "batched", "size": 7}});
-    let stage = Stage::new(&project);
+    let stage = Stage::on(place, &project);
     let mut rows = String::from("id,email,name\n");
     (0..120).for_each(|id| rows += &format!("{id},list{},n{}\n", id % 3, id % 2));
     stage.write("people.csv", rows);

@@ -1,8 +1,15 @@
 //! The main road: a first run, a second one that has nothing to do, and edits.
 
 use super::stage::{People, Stage, assert_holds, assert_says, keep, one_by_one, project};
+use crate::serve::server::{Place, on_one_machine_and_on_a_stack};
 use serde_json::{Value, json};
 use tests::receiver::{Action, Always, Receiver};
+
+on_one_machine_and_on_a_stack!(
+    a_first_run_sends_all_a_second_one_nothing_and_a_third_one_what_was_edited,
+    a_row_that_comes_back_is_added_again,
+    a_request_on_the_wire_has_the_headers_it_needs,
+);
 
 /// `method path` of what arrived from a place on.
 fn lines(receiver: &Receiver, from: usize) -> Vec<String> {
@@ -12,10 +19,9 @@ fn lines(receiver: &Receiver, from: usize) -> Vec<String> {
 }
 
 /// GL-02, GL-03, GL-44, GL-52, GL-58 to GL-60, GL-67, HT-01 to HT-04, HT-17, HT-19, HT-20, HT-55
-#[test]
-fn a_first_run_sends_all_a_second_one_nothing_and_a_third_one_what_was_edited() {
+fn a_first_run_sends_all_a_second_one_nothing_and_a_third_one_what_was_edited(place: Place) {
     let (receiver, held) = keep(Always(Action::status(200)), 0.0, 1);
-    let stage = Stage::new(&project(&receiver.url()));
+    let stage = Stage::on(place, &project(&receiver.url()));
     let mut people = People::new(345);
     stage.people(&people);
 
@@ -50,12 +56,11 @@ fn a_first_run_sends_all_a_second_one_nothing_and_a_third_one_what_was_edited() 
 }
 
 /// HT-51, GL-51: a row that is added, removed and added again comes again, under another key.
-#[test]
-fn a_row_that_comes_back_is_added_again() {
+fn a_row_that_comes_back_is_added_again(place: Place) {
     let (receiver, held) = keep(Always(Action::status(200)), 0.0, 1);
     let mut project = project(&receiver.url());
     one_by_one(&mut project);
-    let stage = Stage::new(&project);
+    let stage = Stage::on(place, &project);
     let mut people = People::new(20);
     for step in 0..3 {
         if step == 1 {
@@ -113,10 +118,9 @@ fn the_same_rows_are_no_change_in_whatever_files_they_lie() {
 }
 
 /// GL-15, HT-05, GL-58: requests carry what HTTP and the project ask for, and no more than that.
-#[test]
-fn a_request_on_the_wire_has_the_headers_it_needs() {
+fn a_request_on_the_wire_has_the_headers_it_needs(place: Place) {
     let (receiver, _) = keep(Always(Action::status(200)), 0.0, 1);
-    let stage = Stage::new(&project(&receiver.url()));
+    let stage = Stage::on(place, &project(&receiver.url()));
     stage.people(&People::new(1));
     stage.run_well(&[]);
     let request = &receiver.requests()[0];

@@ -1,27 +1,37 @@
 //! What a run leaves in the snapshot: skipped rows, switched-off actions, rows that are given up, partial successes.
 
 use super::stage::{Held, People, Stage, assert_holds, crm, keep, listen, one_by_one, project};
+use crate::serve::server::{Place, on_one_machine_and_on_a_stack};
 use serde_json::{Value, json};
 use tests::receiver::{Action, Always, Receiver, Reply};
+
+on_one_machine_and_on_a_stack!(
+    a_first_run_that_skips_sends_nothing_and_later_changes_and_removals_go,
+    a_remove_only_export_sends_removals_and_nothing_else,
+    only_what_is_switched_on_is_sent_and_counted,
+    a_row_that_was_given_up_is_left_alone_until_it_changes,
+    a_partial_success_is_sent_again_or_accepted_as_the_export_says,
+    a_listed_status_is_success,
+    an_export_changes_the_destinations_actions_key_by_key,
+);
 
 fn answer(body: &Value) -> Always {
     Always(Action::Respond(Reply::new(200, body.to_string())))
 }
 
 /// Ten people at a receiver that takes everything.
-fn ten(change: impl FnOnce(&mut Value)) -> (Receiver, Held, Stage, People) {
+fn ten(place: Place, change: impl FnOnce(&mut Value)) -> (Receiver, Held, Stage, People) {
     let (receiver, held) = keep(Always(Action::status(200)), 0.0, 1);
     let mut project = project(&receiver.url());
     change(&mut project);
-    let (stage, people) = (Stage::new(&project), People::new(10));
+    let (stage, people) = (Stage::on(place, &project), People::new(10));
     stage.people(&people);
     (receiver, held, stage, people)
 }
 
 /// HT-56, semantics.md 3
-#[test]
-fn a_first_run_that_skips_sends_nothing_and_later_changes_and_removals_go() {
-    let (receiver, _, stage, mut people) = ten(|project| project["exports"]["news"]["first_run"] = json!("skip"));
+fn a_first_run_that_skips_sends_nothing_and_later_changes_and_removals_go(place: Place) {
+    let (receiver, _, stage, mut people) = ten(place, |project| project["exports"]["news"]["first_run"] = json!("skip"));
     let first = stage.run_well(&[]);
     assert_eq!((&first["settled"], &first["changes"]["added"], receiver.count()), (&json!(10), &json!(0), 0));
     people.put(1, 1);
@@ -33,9 +43,8 @@ fn a_first_run_that_skips_sends_nothing_and_later_changes_and_removals_go() {
 }
 
 /// GL-46: a remove-only export takes note of what is there, and removes what goes.
-#[test]
-fn a_remove_only_export_sends_removals_and_nothing_else() {
-    let (receiver, _, stage, mut people) = ten(|project| {
+fn a_remove_only_export_sends_removals_and_nothing_else(place: Place) {
+    let (receiver, _, stage, mut people) = ten(place, |project| {
         crm(project)["actions"] =
             json!({"add": {"enabled": false}, "remove": {"enabled": true, "method": "DELETE", "url": "/members/{{user.id}}"}});
     });
@@ -51,9 +60,8 @@ fn a_remove_only_export_sends_removals_and_nothing_else() {
 }
 
 /// GL-45, GL-59, HT-19: add is on, update and remove are off unless they are written, and what is off is not counted.
-#[test]
-fn only_what_is_switched_on_is_sent_and_counted() {
-    let (receiver, held, stage, mut people) = ten(|project| {
+fn only_what_is_switched_on_is_sent_and_counted(place: Place) {
+    let (receiver, held, stage, mut people) = ten(place, |project| {
         let actions = crm(project)["actions"].as_object_mut().unwrap();
         actions.remove("update");
         actions.remove("remove");
@@ -76,19 +84,18 @@ fn only_what_is_switched_on_is_sent_and_counted() {
 /// HT-18
 #[test]
 fn an_export_without_any_action_is_refused() {
-    let (_, _, stage, _) = ten(|project| crm(project)["actions"] = json!({"add": {"enabled": false, "url": "/members"}}));
+    let (_, _, stage, _) = ten(Place::Machine, |project| crm(project)["actions"] = json!({"add": {"enabled": false, "url": "/members"}}));
     let ended = stage.penstock(&["run", "news"]).expect(2);
     assert!(ended.stderr.contains("exports.news") && ended.stderr.contains("action"), "{}", ended.stderr);
 }
 
 /// HT-49: `on_error: give_up` leaves a row alone until it changes.
-#[test]
-fn a_row_that_was_given_up_is_left_alone_until_it_changes() {
+fn a_row_that_was_given_up_is_left_alone_until_it_changes(place: Place) {
     let receiver = listen(Always(Action::status(500)));
     let mut project = project(&receiver.url());
     project["exports"]["news"]["on_error"] = json!("give_up");
     crm(&mut project)["retry"] = json!({"max_attempts": 2, "first_delay_seconds": 0.01});
-    let stage = Stage::new(&project);
+    let stage = Stage::on(place, &project);
     let mut people = People::new(10);
     stage.people(&people);
     let (status, result) = stage.run(&[]);
@@ -134,14 +141,13 @@ fn success_path_counts_lists_truths_and_numbers() {
 }
 
 /// semantics.md 19: with `next_run` all rows of a partial success come again, with `accept` none.
-#[test]
-fn a_partial_success_is_sent_again_or_accepted_as_the_export_says() {
+fn a_partial_success_is_sent_again_or_accepted_as_the_export_says(place: Place) {
     for accept in [false, true] {
         let receiver = listen(answer(&json!({"created": 7})));
         let mut project = project(&receiver.url());
         crm(&mut project)["actions"]["add"]["success_path"] = json!("created");
         project["exports"]["news"]["on_partial"] = json!(if accept { "accept" } else { "next_run" });
-        let stage = Stage::new(&project);
+        let stage = Stage::on(place, &project);
         stage.people(&People::new(10));
         let (status, result) = stage.run(&[]);
         let rows = &result["rows"];
@@ -157,9 +163,8 @@ fn a_partial_success_is_sent_again_or_accepted_as_the_export_says() {
 }
 
 /// Statuses that count as success can be listed for an action; what a removal answers with 404 is removed.
-#[test]
-fn a_listed_status_is_success() {
-    let (receiver, _, stage, mut people) = ten(|project| {
+fn a_listed_status_is_success(place: Place) {
+    let (receiver, _, stage, mut people) = ten(place, |project| {
         one_by_one(project);
         crm(project)["actions"]["remove"]["success"] = json!(["2xx", "404"]);
         crm(project)["actions"]["add"]["success"] = json!(["201", "409"]);
@@ -182,7 +187,7 @@ fn a_listed_status_is_success() {
 /// GL-67, HT-02: only the fields that an export uses make a change, and exports keep their snapshots apart.
 #[test]
 fn only_the_fields_of_the_export_make_a_change_and_exports_are_apart() {
-    let (receiver, _, stage, mut people) = ten(|project| {
+    let (receiver, _, stage, mut people) = ten(Place::Machine, |project| {
         project["exports"]["news"]["fields"] = json!([{"from": "id"}, {"from": "email"}]);
         project["exports"]["other"] = json!({"model": "people", "destination": "crm", "ignore_in_diff": ["email"]});
     });
@@ -203,9 +208,8 @@ fn only_the_fields_of_the_export_make_a_change_and_exports_are_apart() {
 }
 
 /// HT-03, HT-63: an export changes an action key by key; actions can be added later.
-#[test]
-fn an_export_changes_the_destinations_actions_key_by_key() {
-    let (receiver, _, stage, mut people) = ten(|project| {
+fn an_export_changes_the_destinations_actions_key_by_key(place: Place) {
+    let (receiver, _, stage, mut people) = ten(place, |project| {
         project["exports"]["news"]["actions"] =
             json!({"add": {"method": "PUT", "batch": {"mode": "batched", "size": 5}}, "update": null, "remove": {"enabled": false}});
     });

@@ -1,7 +1,10 @@
 //! A project folder, its rows, and processes of `penstock` that work in it. It must not know what they should do.
 
 use super::executable::penstock;
+use super::on_stack;
+use crate::serve::server::{Place, Server};
 use serde_json::{Value, json};
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::io::Read;
@@ -117,16 +120,24 @@ pub fn assert_holds(held: &Held, people: &People) {
     assert!(wrong.is_empty() && left_over.is_empty(), "missing or wrong: {wrong:?}; left over: {left_over:?}");
 }
 
-/// A folder with a project.
+/// A folder with a project, whose runs take place on this machine or on a stack.
 pub struct Stage {
     folder: TempDir,
     environment: Vec<(String, String)>,
+    place: Place,
+    stack: OnceCell<Server>,
 }
 
 impl Stage {
     /// A folder with this project.
     pub fn new(project: &Value) -> Stage {
-        let stage = Stage { folder: tempfile::tempdir().expect("a folder for a test"), environment: Vec::new() };
+        Stage::on(Place::Machine, project)
+    }
+
+    /// A folder with this project. On a stack its files are put into S3 and its project is applied before each run.
+    pub fn on(place: Place, project: &Value) -> Stage {
+        let folder = tempfile::tempdir().expect("a folder for a test");
+        let stage = Stage { folder, environment: Vec::new(), place, stack: OnceCell::new() };
         stage.configure(project);
         stage
     }
@@ -193,9 +204,16 @@ impl Stage {
     /// Runs an export with `--json` and these words; gives the exit status and the object that it ends with.
     #[track_caller]
     pub fn run(&self, more: &[&str]) -> (i32, Value) {
+        if self.place == Place::Stack {
+            return on_stack::run(self.server(), self, more);
+        }
         let words = [&["run", "news", "--json"], more].concat();
         let ended = self.penstock(&words);
         (ended.status, ended.json())
+    }
+
+    fn server(&self) -> &Server {
+        self.stack.get_or_init(|| Server::of_stack(self, crate::stack::setting()))
     }
 
     /// Runs the export, which must deliver everything.
@@ -209,6 +227,9 @@ impl Stage {
     /// The list that a command with `--json` prints under its own name.
     #[track_caller]
     pub fn list(&self, command: &str, more: &[&str]) -> Vec<Value> {
+        if self.place == Place::Stack {
+            return on_stack::list(self.server(), command, more);
+        }
         let words = [&[command, "--json", "--limit", "1000000"], more].concat();
         let object = self.penstock(&words).expect(0).json();
         object[command].as_array().unwrap_or_else(|| panic!("no list of {command} in {object}")).clone()

@@ -1,9 +1,16 @@
 //! Rows that are wrong: they are listed with their place and the reason, and everything else goes on.
 
 use super::stage::{Stage, assert_says, crm, keep, one_by_one, project};
+use crate::serve::server::{Place, on_one_machine_and_on_a_stack};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use tests::receiver::{Action, Always};
+
+on_one_machine_and_on_a_stack!(
+    ndjson_rows_are_as_invalid_as_csv_rows,
+    one_bad_row_does_not_hold_back_its_batch,
+    a_missing_variable_is_an_error_in_urls_and_headers_and_empty_in_bodies,
+);
 
 /// `place: reason` of each invalid row of a result.
 fn listed(result: &Value) -> Vec<String> {
@@ -91,12 +98,11 @@ fn invalid_rows_never_cause_a_removal() {
 }
 
 /// The same of NDJSON, where keys have types.
-#[test]
-fn ndjson_rows_are_as_invalid_as_csv_rows() {
+fn ndjson_rows_are_as_invalid_as_csv_rows(place: Place) {
     let (receiver, held) = keep(Always(Action::status(200)), 0.0, 1);
     let mut project = project(&receiver.url());
     project["models"]["people"]["source"]["path"] = json!("people.ndjson");
-    let stage = Stage::new(&project);
+    let stage = Stage::on(place, &project);
     let rows = [
         r#"{"id": 1, "email": "a", "name": "A"}"#,
         r#"{"id": null, "email": "b", "name": "B"}"#,
@@ -116,15 +122,14 @@ fn ndjson_rows_are_as_invalid_as_csv_rows() {
 }
 
 /// GL-48, semantics.md 18: in a batch, a row that breaks the body is found by halving; the others of its batch go.
-#[test]
-fn one_bad_row_does_not_hold_back_its_batch() {
+fn one_bad_row_does_not_hold_back_its_batch(place: Place) {
     let (receiver, held) = keep(Always(Action::status(200)), 0.0, 1);
     let mut project = project(&receiver.url());
     let add = &mut crm(&mut project)["actions"]["add"];
     // A text that is JSON when it stands alone, and is not in an array.
     add["body"] = json!(r#"{"users": [{{#each users}}{"id": "{{id}}", "n": {{#if name}}{{{name}}}{{/if}}},{{/each}}]}"#);
     add["batch"]["size"] = json!(100);
-    let stage = Stage::new(&project);
+    let stage = Stage::on(place, &project);
     let mut rows = String::from("id,email,name\n");
     (1..=100).for_each(|id| rows += &format!("{id},e,{}\n", if id == 37 || id == 64 { "" } else { "1" }));
     stage.write("people.csv", rows);
@@ -137,15 +142,14 @@ fn one_bad_row_does_not_hold_back_its_batch() {
 }
 
 /// A variable that is missing in a URL or a header makes the row invalid; a body leaves it empty.
-#[test]
-fn a_missing_variable_is_an_error_in_urls_and_headers_and_empty_in_bodies() {
+fn a_missing_variable_is_an_error_in_urls_and_headers_and_empty_in_bodies(place: Place) {
     let (receiver, _) = keep(Always(Action::status(200)), 0.0, 1);
     let mut project = project(&receiver.url());
     one_by_one(&mut project);
     let add = &mut crm(&mut project)["actions"]["add"];
     add["url"] = json!("/members/{{user.name}}");
     add["body"] = json!(r#"{"id": "{{user.id}}", "email": "{{user.email}}"}"#);
-    let stage = Stage::new(&project);
+    let stage = Stage::on(place, &project);
     stage.write("people.csv", "id,email,name\n1,a,A\n2,b,\n3,,C\n");
     let (status, result) = stage.run(&[]);
     assert_eq!((status, &result["rows"]["delivered"], &result["rows"]["invalid"]), (3, &json!(2), &json!(1)), "{result:#}");
