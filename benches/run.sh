@@ -30,5 +30,11 @@ printf '\n== looking back at ten million attempts\n'
 [ -d "$work/history" ] || "$target/release/examples/lookback" build "$work/history"
 "$target/release/examples/lookback" measure "$work/history"
 "$target/release/examples/lookback" cold "$work/history"
+printf '\n== cold start and size of the functions\n'
+python3 benches/cold_start.py --folder "$target/release"
+if [ -n "${PENSTOCK_MOTO:-}" ]; then
+    printf '\n== a model in parts\n'
+    for keys in 20000000 1000000; do "$target/release/examples/parts" "$target/release" 5000000 $keys; done
+fi
 printf '\n== delivery of single requests\n'
 python3 benches/delivery.py --penstock "$target/release/penstock" --node-script "$peers/node_send.mjs"
