@@ -15,6 +15,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use engine::object_name;
 use engine::port::{Document, Expect, Index, Key, Listed, Objects, PortError, Store, Stored, Write};
 
 /// Documents in memory. Clones share them.
@@ -215,7 +216,7 @@ impl MemoryObjects {
 
 impl Objects for MemoryObjects {
     async fn put(&self, name: &str, bytes: Vec<u8>) -> Result<(), PortError> {
-        check_name(name)?;
+        object_name::check(name)?;
         let mut objects = self.objects.borrow_mut();
         // A folder cannot be a file: what one disk refuses is refused here too.
         let above = |longer: &str, shorter: &str| longer.strip_prefix(shorter).is_some_and(|rest| rest.starts_with('/'));
@@ -227,7 +228,7 @@ impl Objects for MemoryObjects {
     }
 
     async fn adopt(&self, name: &str, file: &Path) -> Result<(), PortError> {
-        check_name(name)?;
+        object_name::check(name)?;
         let bytes = match std::fs::read(file) {
             Ok(bytes) => bytes,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Err(PortError::Missing(file.display().to_string())),
@@ -238,7 +239,7 @@ impl Objects for MemoryObjects {
     }
 
     async fn get(&self, name: &str, range: Option<Range<u64>>) -> Result<Vec<u8>, PortError> {
-        check_name(name)?;
+        object_name::check(name)?;
         let objects = self.objects.borrow();
         let bytes = objects.get(name).ok_or_else(|| PortError::Missing(format!("object {name}")))?;
         let Some(range) = range else { return Ok(bytes.clone()) };
@@ -266,33 +267,14 @@ impl Objects for MemoryObjects {
     }
 
     async fn list(&self, prefix: &str) -> Result<Vec<String>, PortError> {
-        check_prefix(prefix)?;
+        object_name::check_prefix(prefix)?;
         let objects = self.objects.borrow();
         Ok(objects.range(prefix.to_owned()..).map(|(name, _)| name).take_while(|name| name.starts_with(prefix)).cloned().collect())
     }
 
     async fn delete(&self, name: &str) -> Result<(), PortError> {
-        check_name(name)?;
+        object_name::check(name)?;
         self.objects.borrow_mut().remove(name);
         Ok(())
     }
-}
-
-fn check_name(name: &str) -> Result<(), PortError> {
-    let is_segment = |segment: &str| !matches!(segment, "" | "." | "..") && segment.len() <= 200 && segment.bytes().all(is_name_byte);
-    if name.len() <= 900 && name.split('/').all(is_segment) {
-        return Ok(());
-    }
-    Err(PortError::Failed(format!("object name {name:?}: segments of A-Z, a-z, 0-9, `_`, `.` and `-`, joined by `/`")))
-}
-
-fn check_prefix(prefix: &str) -> Result<(), PortError> {
-    let folder = prefix.rsplit_once('/').map(|(folder, _)| folder);
-    let rest = prefix.rsplit('/').next().unwrap_or(prefix);
-    folder.map_or(Ok(()), check_name)?;
-    if rest.bytes().all(is_name_byte) { Ok(()) } else { Err(PortError::Failed(format!("object name {prefix:?}: not allowed"))) }
-}
-
-fn is_name_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-')
 }

@@ -8,7 +8,7 @@ use axum::body::Body;
 use axum::http::{HeaderName, HeaderValue, Request, Response};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use engine::ticket::Errand;
+use engine::ticket::Task;
 use http_body_util::BodyExt;
 use lambda_runtime::Error;
 use serde_json::{Map, Value, json};
@@ -32,7 +32,7 @@ pub async fn handle(office: &Rc<StackOffice>, router: &Router, event: Value) -> 
         office.stack.ticket(&lane, 0).await;
     }
     if office.take_woken() {
-        office.stack.ask(&[Errand::Look]).await;
+        office.stack.ask(&[Task::Look]).await;
     }
     Ok(answer)
 }

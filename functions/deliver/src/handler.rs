@@ -1,10 +1,10 @@
 //! From a batch of tickets to lanes that are worked off side by side, and back to a partial answer. It must not decide what is sent.
 
 use crate::lane::{self, Told};
-use aws_lambda_events::event::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent};
+use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
 use engine::keys::LaneName;
 use engine::port::Clock;
-use engine::ticket::{Errand, Ticket};
+use engine::ticket::{Task, Ticket};
 use lambda_runtime::{Error, LambdaEvent};
 use stack::Stack;
 use std::collections::BTreeMap;
@@ -36,7 +36,7 @@ pub async fn handle(stack: &Stack, event: LambdaEvent<SqsEvent>) -> Result<SqsBa
     let (tell, mut told) = unbounded_channel();
     let told_of = async {
         while let Some(Told { lane, run }) = told.recv().await {
-            stack.ask(&[Errand::Finish { organization: lane.organization, destination: lane.destination, run }]).await;
+            stack.ask(&[Task::Finish { organization: lane.organization, destination: lane.destination, run }]).await;
         }
     };
     let working = async {
@@ -55,37 +55,11 @@ pub async fn handle(stack: &Stack, event: LambdaEvent<SqsEvent>) -> Result<SqsBa
             failures.extend(ids.iter().cloned());
         }
     }
-    Ok(answer(failures))
+    Ok(stack::answer(failures))
 }
 
 /// The monotonic time at which the function is ended, from the Unix milliseconds that Lambda gives.
 fn deadline(stack: &Stack, millis: u64) -> u64 {
     let now = stack.clock.now();
     now.mono + (millis * 1000).saturating_sub(now.wall)
-}
-
-fn answer(failures: Vec<String>) -> SqsBatchResponse {
-    let mut response = SqsBatchResponse::default();
-    response.batch_item_failures = failures
-        .into_iter()
-        .map(|id| {
-            let mut failure = BatchItemFailure::default();
-            failure.item_identifier = id;
-            failure
-        })
-        .collect();
-    response
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// C5: Lambda takes an answer of another shape for complete success.
-    #[test]
-    fn the_answer_names_failures_as_lambda_reads_them() {
-        let text = serde_json::to_string(&answer(vec!["one".into(), "two".into()])).unwrap();
-        assert_eq!(text, r#"{"batchItemFailures":[{"itemIdentifier":"one"},{"itemIdentifier":"two"}]}"#);
-        assert_eq!(serde_json::to_string(&answer(vec![])).unwrap(), r#"{"batchItemFailures":[]}"#);
-    }
 }

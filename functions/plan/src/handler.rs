@@ -1,9 +1,9 @@
-//! From an event to errands, and back to a partial answer: the minute's event is a look, a message says what it is. It must not decide
+//! From an event to tasks, and back to a partial answer: the minute's event is a look, a message says what it is. It must not decide
 //! anything.
 
-use crate::{errand, look};
-use aws_lambda_events::event::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent};
-use engine::ticket::Errand;
+use crate::{look, task};
+use aws_lambda_events::event::sqs::SqsEvent;
+use engine::ticket::Task;
 use lambda_runtime::{Error, LambdaEvent};
 use serde_json::{Value, json};
 use stack::Stack;
@@ -17,22 +17,20 @@ pub async fn handle(stack: &Arc<Stack>, event: LambdaEvent<Value>) -> Result<Val
         return Ok(json!({}));
     }
     let event: SqsEvent = serde_json::from_value(event.payload)?;
-    let mut answer = SqsBatchResponse::default();
+    let mut failures = Vec::new();
     for record in event.records {
-        let done = match Errand::parse(record.body.as_deref().unwrap_or_default()) {
-            Ok(errand) => errand::run(stack, &errand).await,
+        let done = match Task::parse(record.body.as_deref().unwrap_or_default()) {
+            Ok(task) => task::run(stack, &task).await,
             Err(error) => Err(error),
         };
         if let Err(error) = done {
             let id = record.message_id.unwrap_or_default();
             stack::trouble(
-                "an errand failed; it comes again, and after some tries goes to the dead-letter queue",
+                "a task failed; it comes again, and after some tries goes to the dead-letter queue",
                 &[("message", &id), ("error", &error)],
             );
-            let mut failure = BatchItemFailure::default();
-            failure.item_identifier = id;
-            answer.batch_item_failures.push(failure);
+            failures.push(id);
         }
     }
-    Ok(serde_json::to_value(answer)?)
+    Ok(serde_json::to_value(stack::answer(failures))?)
 }

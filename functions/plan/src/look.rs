@@ -1,7 +1,7 @@
 //! The look around: schedules that are due, runs that are under way, lanes whose bells are due, and what is too old. Everything it finds
 //! stands in the store, so a message that was lost delays work by a minute and loses nothing.
 
-use crate::errand;
+use crate::task;
 use engine::deliver::ear;
 use engine::lane::bell;
 use engine::model::source::Source;
@@ -10,17 +10,20 @@ use engine::push;
 use engine::run::retention;
 use engine::run::work::{self, Step};
 use engine::schedule::{self, Fired};
-use engine::ticket::{Errand, Ticket};
+use engine::ticket::{Task, Ticket};
 use process::chance;
 use stack::Stack;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Firings and bells taken at once from each part of the index.
 const MOST_DUE: usize = 200;
 /// What is too old is deleted in every so many minutes' look.
 const RETENTION_MINUTES: u64 = 10;
-/// So many errands the minute's look does itself.
-const HANDS: usize = 2;
+/// So many tasks the minute's look does itself: it has one call of a function for all of them.
+const HANDS: usize = 1;
+/// So many parts of plans are asked for again in one look.
+const MOST_PARTS: usize = 10;
 /// Documents and objects deleted at once, and pieces of an organization in one look.
 const PIECE: u64 = 500;
 const MOST_PIECES: usize = 20;
@@ -31,15 +34,15 @@ const MOST_PIECES: usize = 20;
 /// # Errors
 /// The store failed; the next minute looks again.
 pub async fn minute(stack: &Arc<Stack>) -> Result<(), String> {
-    let mut errands = look(stack).await?;
-    let others = errands.split_off(errands.len().min(HANDS));
+    let mut tasks = look(stack).await?;
+    let others = tasks.split_off(tasks.len().min(HANDS));
     stack.ask(&others).await;
     let wall = stack.clock.now().wall;
     if (wall / 60_000_000).is_multiple_of(RETENTION_MINUTES) {
         forget_old(stack).await?;
     }
-    for errand in errands {
-        errand::run(stack, &errand).await?;
+    for task in tasks {
+        task::run(stack, &task).await?;
     }
     Ok(())
 }
@@ -49,19 +52,19 @@ pub async fn minute(stack: &Arc<Stack>) -> Result<(), String> {
 /// # Errors
 /// The store failed; the next minute looks again.
 pub async fn asked(stack: &Stack) -> Result<(), String> {
-    let errands = look(stack).await?;
-    stack.ask(&errands).await;
+    let tasks = look(stack).await?;
+    stack.ask(&tasks).await;
     Ok(())
 }
 
 /// Looks around once, and gives what there is to plan and to finish.
-async fn look(stack: &Stack) -> Result<Vec<Errand>, String> {
+async fn look(stack: &Stack) -> Result<Vec<Task>, String> {
     let wall = stack.clock.now().wall;
-    let mut errands = fire(stack, wall).await?;
-    let fired = errands.clone();
-    errands.extend(under_way(stack, wall).await.map_err(text)?.into_iter().filter(|errand| !fired.contains(errand)));
+    let mut tasks = fire(stack, wall).await?;
+    let fired = tasks.clone();
+    tasks.extend(under_way(stack, wall).await.map_err(text)?.into_iter().filter(|task| !fired.contains(task)));
     ring(stack, wall).await.map_err(text)?;
-    Ok(errands)
+    Ok(tasks)
 }
 
 fn text(error: PortError) -> String {
@@ -69,8 +72,8 @@ fn text(error: PortError) -> String {
 }
 
 /// Asks for the runs of exports that are due.
-async fn fire(stack: &Stack, wall: u64) -> Result<Vec<Errand>, String> {
-    let mut errands = Vec::new();
+async fn fire(stack: &Stack, wall: u64) -> Result<Vec<Task>, String> {
+    let mut tasks = Vec::new();
     for due in schedule::due(&stack.store, wall, MOST_DUE).await.map_err(text)? {
         let name = format!("{}/{}", due.organization, due.export);
         let fired = match stack.project(&due.organization).await {
@@ -81,7 +84,7 @@ async fn fire(stack: &Stack, wall: u64) -> Result<Vec<Errand>, String> {
             Err(error) => Err(error),
         };
         match fired {
-            Ok(Fired::Started(work)) => errands.push(plan(work)),
+            Ok(Fired::Started(work)) => tasks.push(plan(work)),
             Ok(Fired::Busy(run)) => {
                 stack::note("a scheduled run was left out, since the one before is not finished", &[("export", &name), ("run", &run)]);
             }
@@ -90,37 +93,46 @@ async fn fire(stack: &Stack, wall: u64) -> Result<Vec<Errand>, String> {
         }
         schedule::fired(&stack.store, &due, wall).await.map_err(text)?;
     }
-    Ok(errands)
+    Ok(tasks)
 }
 
-fn plan(work: work::Work) -> Errand {
-    Errand::Plan { organization: work.organization, export: work.export, run: work.run, asked_at: work.asked_at }
+fn plan(work: work::Work) -> Task {
+    Task::Plan { organization: work.organization, export: work.export, run: work.run, asked_at: work.asked_at }
 }
 
 /// What the runs that are under way need next, those that someone has in hand aside.
-async fn under_way(stack: &Stack, wall: u64) -> Result<Vec<Errand>, PortError> {
-    let mut errands = Vec::new();
-    for work in work::list(&stack.store, wall / 1_000_000).await? {
-        if work.is_held(wall) {
+async fn under_way(stack: &Stack, wall: u64) -> Result<Vec<Task>, PortError> {
+    let mut tasks = Vec::new();
+    let all = work::list(&stack.store, wall / 1_000_000).await?;
+    let in_parts: BTreeSet<String> = all.iter().filter(|work| work.part.is_some()).map(|work| work.run.clone()).collect();
+    let mut parts = 0;
+    for work in all {
+        // Whoever makes the last part has the parts joined; where that was lost, none is under way any more.
+        if work.is_held(wall) || work.part.is_none() && in_parts.contains(&work.run) {
             continue;
         }
-        let finish = |lane: engine::keys::LaneName, run: &str| Errand::Finish {
+        let finish = |lane: engine::keys::LaneName, run: &str| Task::Finish {
             organization: lane.organization,
             destination: lane.destination,
             run: run.to_string(),
         };
         match work::step(&stack.store, &work, wall).await? {
-            Step::Plan => errands.push(plan(work)),
-            Step::Part(part) => errands.push(Errand::Part { organization: work.organization, run: work.run, part }),
-            Step::Finish(lane) => errands.push(finish(lane, &work.run)),
+            Step::Plan => tasks.push(plan(work)),
+            // The others have been asked for, and are asked for again when these are done.
+            Step::Part(_) if parts == MOST_PARTS => {}
+            Step::Part(part) => {
+                parts += 1;
+                tasks.push(Task::Part { organization: work.organization, run: work.run, part });
+            }
+            Step::Finish(lane) => tasks.push(finish(lane, &work.run)),
             // Whoever works on the lane says when nothing of it is on its way; where nobody does, nothing is.
-            Step::Halt(lane) if ear::is_free(&stack.store, &lane, wall).await? => errands.push(finish(lane, &work.run)),
+            Step::Halt(lane) if ear::is_free(&stack.store, &lane, wall).await? => tasks.push(finish(lane, &work.run)),
             Step::Over => work::done(&stack.store, &work.organization, &work.name(), wall / 1_000_000).await?,
             // The bell of its lane is up until it is delivered.
             Step::Deliver(_) | Step::Halt(_) | Step::Wait => {}
         }
     }
-    Ok(errands)
+    Ok(tasks)
 }
 
 /// Sends a ticket for every bell that is due.

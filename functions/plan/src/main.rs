@@ -1,13 +1,13 @@
 //! Export planning into SQS batches: an EventBridge schedule each minute; parcels sent by `SendMessageBatch`, ten a call, delayed to
 //! their turn; finishing runs.
 //!
-//! This file wires; `handler` translates, `look` finds what there is to do, `errand` does one piece of it, `remote` brings rows from S3 and
+//! This file wires; `handler` translates, `look` finds what there is to do, `task` does one piece of it, `remote` brings rows from S3 and
 //! Athena.
 
-mod errand;
 mod handler;
 mod look;
 mod remote;
+mod task;
 
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use serde_json::Value;

@@ -10,6 +10,9 @@ use rows::{BroughtFiles, Format};
 use stack::Stack;
 use std::path::Path;
 
+/// Below this prefix of the stack's bucket Athena puts its answers.
+const ANSWERS: &str = "athena/";
+
 /// Brings rows by way of a stack.
 pub struct AwsRemote<'s> {
     stack: &'s Stack,
@@ -33,7 +36,7 @@ impl<'s> AwsRemote<'s> {
         let brought = self.stack.files(bucket)?.bring(prefix, &to).await;
         let files = brought.map_err(|error| match error {
             PortError::Missing(_) => PlanError::other(format!("model {}: s3://{bucket}/{prefix} names no objects", model.id)),
-            other => PlanError::Port(other),
+            other => unreadable(model, other),
         })?;
         Ok(rows::Source::Brought(BroughtFiles { files, format }))
     }
@@ -49,9 +52,17 @@ impl AwsRemote<'_> {
                 "model {}: the query gave no rows, so nothing is planned: a query that finds nothing never empties an export",
                 model.id
             )),
-            other => PlanError::Port(other),
+            other => unreadable(model, other),
         })?;
         Ok(rows::Source::Brought(BroughtFiles { files, format: Some(Format::Parquet) }))
+    }
+}
+
+/// Whose rows they are decides whether they can be read: to try for long would only hide why they cannot.
+fn unreadable(model: &Model, error: PortError) -> PlanError {
+    match error {
+        PortError::Failed(why) => PlanError::other(format!("model {}: {why}", model.id)),
+        other => PlanError::Port(other),
     }
 }
 
@@ -61,8 +72,8 @@ impl Remote for AwsRemote<'_> {
         Box::pin(async move {
             let Source::Athena { database, query, workgroup } = &model.source else { return Ok(None) };
             let query = Query { text: query, database, workgroup: workgroup.as_deref().unwrap_or("primary") };
-            let prefix = format!("athena/{}", chance::fresh_name("query", self.stack.clock.now().wall));
-            self.stack.athena()?.0.unload(query, &prefix).await?;
+            let prefix = format!("{ANSWERS}{}", chance::fresh_name("query", self.stack.clock.now().wall));
+            self.stack.athena()?.0.unload(query, &prefix).await.map_err(|error| unreadable(model, error))?;
             Ok(Some(prefix))
         })
     }
@@ -78,6 +89,11 @@ impl Remote for AwsRemote<'_> {
     }
 
     fn forget<'a>(&'a self, staged: &'a str) -> Doing<'a, ()> {
-        Box::pin(async move { Ok(self.stack.athena()?.1.remove(staged).await?) })
+        Box::pin(async move {
+            match staged.starts_with(ANSWERS) {
+                true => Ok(self.stack.athena()?.1.remove(staged).await?),
+                false => Ok(()),
+            }
+        })
     }
 }

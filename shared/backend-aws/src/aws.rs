@@ -100,6 +100,17 @@ impl Aws {
         AwsStore::new(self.dynamodb().clone(), &self.inner.names.table)
     }
 
+    /// The same names and counts with connections of its own, as a thread with a runtime of its own needs. Copies of `objects` are shared: they
+    /// lie on one disk.
+    pub fn anew(&self, objects: &AwsObjects) -> Result<Aws, PortError> {
+        let Inner { names, environment, meter, .. } = &*self.inner;
+        let anew = Aws::new(environment.clone(), names.clone(), meter.clone());
+        let objects = objects.anew(environment, &names.bucket, Arc::clone(&anew.inner.s3), meter)?;
+        // It was made a moment ago, so nobody has set it.
+        let _ = anew.inner.objects.set(objects);
+        Ok(anew)
+    }
+
     /// The objects.
     ///
     /// # Errors

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use engine::object_name;
 use engine::port::{Objects, PortError};
 
 use crate::DataDir;
@@ -20,12 +21,6 @@ use crate::data_dir::{file_error, make_folder, sync_folder};
 
 /// Where unfinished files lie, within the folder of the objects so that a rename never leaves the file system.
 const PARTIAL: &str = "~partial";
-
-/// Longest name, in bytes; S3 has 1,024 for its prefix and this.
-const NAME_LIMIT: usize = 900;
-
-/// Longest segment of a name, in bytes; file systems have 255.
-const SEGMENT_LIMIT: usize = 200;
 
 /// Distinguishes the unfinished files of one process.
 static NEXT_PARTIAL: AtomicU64 = AtomicU64::new(0);
@@ -69,25 +64,25 @@ impl EmbeddedObjects {
 
 impl Objects for EmbeddedObjects {
     async fn put(&self, name: &str, bytes: Vec<u8>) -> Result<(), PortError> {
-        check_name(name)?;
+        object_name::check(name)?;
         let name = name.to_owned();
         self.blocking(move |folder| folder.put(&name, &bytes)).await
     }
 
     async fn adopt(&self, name: &str, file: &Path) -> Result<(), PortError> {
-        check_name(name)?;
+        object_name::check(name)?;
         let (name, file) = (name.to_owned(), file.to_owned());
         self.blocking(move |folder| folder.adopt(&name, &file)).await
     }
 
     async fn get(&self, name: &str, range: Option<Range<u64>>) -> Result<Vec<u8>, PortError> {
-        check_name(name)?;
+        object_name::check(name)?;
         let name = name.to_owned();
         self.blocking(move |folder| folder.get(&name, range)).await
     }
 
     async fn local(&self, name: &str) -> Result<PathBuf, PortError> {
-        check_name(name)?;
+        object_name::check(name)?;
         let path = self.folder.root.join(name);
         match fs::symlink_metadata(&path) {
             Ok(file) if file.is_file() => Ok(path),
@@ -98,13 +93,13 @@ impl Objects for EmbeddedObjects {
     }
 
     async fn list(&self, prefix: &str) -> Result<Vec<String>, PortError> {
-        check_prefix(prefix)?;
+        object_name::check_prefix(prefix)?;
         let prefix = prefix.to_owned();
         self.blocking(move |folder| folder.list(&prefix)).await
     }
 
     async fn delete(&self, name: &str) -> Result<(), PortError> {
-        check_name(name)?;
+        object_name::check(name)?;
         let name = name.to_owned();
         self.blocking(move |folder| folder.delete(&name)).await
     }
@@ -226,7 +221,7 @@ impl Folder {
             for entry in entries {
                 let entry = entry.map_err(|e| file_error("list", &path, &e))?;
                 let Ok(segment) = entry.file_name().into_string() else { continue };
-                if check_segment(&segment).is_err() {
+                if object_name::check_segment(&segment).is_err() {
                     continue;
                 }
                 let name = if folder.is_empty() { segment } else { format!("{folder}/{segment}") };
@@ -295,43 +290,6 @@ fn discard_unless(published: Result<(), PortError>, partial: &Path) -> Result<()
         let _ = fs::remove_file(partial);
     }
     published
-}
-
-fn check_name(name: &str) -> Result<(), PortError> {
-    if name.len() > NAME_LIMIT {
-        return Err(PortError::Failed(format!("object name of {} bytes: at most {NAME_LIMIT}", name.len())));
-    }
-    name.split('/').try_for_each(check_segment).map_err(|why| bad_name(name, why))
-}
-
-fn check_prefix(prefix: &str) -> Result<(), PortError> {
-    let (folder, rest) = match prefix.rsplit_once('/') {
-        Some((folder, rest)) => (Some(folder), rest),
-        None => (None, prefix),
-    };
-    if let Some(folder) = folder {
-        folder.split('/').try_for_each(check_segment).map_err(|why| bad_name(prefix, why))?;
-    }
-    // The start of a segment may be empty, `.` or `..`; it is only compared, never opened.
-    if rest.bytes().all(is_name_byte) { Ok(()) } else { Err(bad_name(prefix, "only A-Z, a-z, 0-9, `_`, `.` and `-` are allowed")) }
-}
-
-fn check_segment(segment: &str) -> Result<(), &'static str> {
-    match segment {
-        "" => Err("a segment is empty"),
-        "." | ".." => Err("`.` and `..` are no segments"),
-        _ if segment.len() > SEGMENT_LIMIT => Err("a segment is longer than 200 bytes"),
-        _ if !segment.bytes().all(is_name_byte) => Err("only A-Z, a-z, 0-9, `_`, `.` and `-` are allowed in segments"),
-        _ => Ok(()),
-    }
-}
-
-fn is_name_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-')
-}
-
-fn bad_name(name: &str, why: &str) -> PortError {
-    PortError::Failed(format!("object name {name:?}: {why}"))
 }
 
 /// Absent, or below something that is a file and so no folder.

@@ -10,6 +10,7 @@ pub mod keys;
 pub mod lane;
 pub mod lookback;
 pub mod model;
+pub mod object_name;
 pub mod plan;
 pub mod port;
 pub mod push;

@@ -1,4 +1,4 @@
-//! Tickets and errands: the messages between processes. A ticket says that a lane has work, an errand that a run is to be taken a step
+//! Tickets and tasks: the messages between processes. A ticket says that a lane has work, a task that a run is to be taken a step
 //! further. Each carries nothing but where to look: a message may come twice, late or never, and what is in the store decides.
 
 use crate::keys::LaneName;
@@ -76,8 +76,8 @@ pub fn announce(lane: &LaneName, run: &str, directory: &Directory, limits: &[Rat
 
 /// What whoever plans is asked to do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "errand", rename_all = "snake_case")]
-pub enum Errand {
+#[serde(tag = "task", rename_all = "snake_case")]
+pub enum Task {
     /// Look at schedules, at all that is under way, and at bells.
     Look,
     /// Plan a run that was asked for.
@@ -111,26 +111,26 @@ pub enum Errand {
     },
 }
 
-impl Errand {
+impl Task {
     /// The message.
     pub fn message(&self) -> Message {
-        message(&ErrandWire { v: VERSION, errand: self.clone() }, 0)
+        message(&TaskWire { v: VERSION, task: self.clone() }, 0)
     }
 
     /// Reads a message. Members that are not known are left aside.
     ///
     /// # Errors
-    /// It is no errand, or of a newer form: a fragment that says so.
-    pub fn parse(body: &str) -> Result<Errand, String> {
-        read::<ErrandWire>(body).map(|wire| wire.errand)
+    /// It is no task, or of a newer form: a fragment that says so.
+    pub fn parse(body: &str) -> Result<Task, String> {
+        read::<TaskWire>(body).map(|wire| wire.task)
     }
 }
 
 #[derive(Serialize, Deserialize)]
-struct ErrandWire {
+struct TaskWire {
     v: u64,
     #[serde(flatten)]
-    errand: Errand,
+    task: Task,
 }
 
 fn message(wire: &impl Serialize, delay_seconds: u64) -> Message {
@@ -167,11 +167,11 @@ mod tests {
     }
 
     #[test]
-    fn an_errand_is_read_back() {
-        let finish = Errand::Finish { organization: name("acme"), destination: name("crm"), run: "run_1".into() };
-        let part = Errand::Part { organization: name("acme"), run: "run_1".into(), part: Part { round: 1, number: 3 } };
-        for errand in [Errand::Look, finish, part] {
-            assert_eq!(Errand::parse(&errand.message().body), Ok(errand));
+    fn an_task_is_read_back() {
+        let finish = Task::Finish { organization: name("acme"), destination: name("crm"), run: "run_1".into() };
+        let part = Task::Part { organization: name("acme"), run: "run_1".into(), part: Part { round: 1, number: 3 } };
+        for task in [Task::Look, finish, part] {
+            assert_eq!(Task::parse(&task.message().body), Ok(task));
         }
     }
 
@@ -189,7 +189,7 @@ mod tests {
             let refused = Ticket::parse(body).unwrap_err();
             assert!(refused.contains(says), "{body}: {refused}");
         }
-        assert!(Errand::parse(r#"{"v": 1, "errand": "dance"}"#).unwrap_err().contains("cannot be read"));
+        assert!(Task::parse(r#"{"v": 1, "task": "dance"}"#).unwrap_err().contains("cannot be read"));
     }
 
     #[test]

@@ -30,7 +30,7 @@ use std::path::{Path, PathBuf};
 
 pub use error::PlanError;
 pub use source::{Doing, NoRemote, Place, Remote, fields, outside, read_as, source, stage};
-pub use steps::{AskedRun, Shop, Taken, begin_run, finish_run, make_part};
+pub use steps::{AskedRun, Shop, Taken, begin_run, finish_run, give_up, make_part};
 
 /// Changes held in memory before they go to scratch files, bytes.
 const SPOOL_MEMORY: usize = 64 << 20;
@@ -73,9 +73,18 @@ impl<S, O> Ground<'_, S, O> {
 }
 
 impl<S: Store, O: Objects> Ground<'_, S, O> {
+    /// Has an export's rows put where all who read them for the same run find them.
+    async fn stage(&self, export: &Export) -> Result<Option<String>, PlanError> {
+        stage(self.place(), &self.project.models[&export.model]).await
+    }
+
     /// Where an export's rows are read.
     async fn source(&self, export: &Export, staged: Option<&str>) -> Result<rows::Source, PlanError> {
-        let place = Place {
+        source(self.place(), &self.project.models[&export.model], staged).await
+    }
+
+    fn place(&self) -> Place<'_, S, O> {
+        Place {
             folder: self.folder,
             remote: self.remote,
             organization: self.organization(),
@@ -83,8 +92,7 @@ impl<S: Store, O: Objects> Ground<'_, S, O> {
             objects: self.objects,
             scratch: self.scratch,
             wall: self.clock.now().wall,
-        };
-        source(place, &self.project.models[&export.model], staged).await
+        }
     }
 }
 
@@ -124,13 +132,14 @@ pub async fn plan<S: Store, O: Objects>(
     asked: Run,
     progress: &(dyn Fn(u64, u64) + Sync),
 ) -> Result<Planned, PlanError> {
-    let staged = stage(ground.remote, &ground.project.models[&export.model]).await?;
+    let staged = ground.stage(export).await?;
     let planned = plan_staged(ground, export, state, asked, staged.as_deref(), progress).await;
     match (planned, staged) {
         (Err(PlanError::Source(error)), staged) if error.kind == ErrorKind::TooMany => Err(PlanError::TooMany(staged)),
         (planned, None) => planned,
         (planned, Some(staged)) => {
-            ground.remote.forget(&staged).await?;
+            // What stays of it costs storage until the bucket's lifecycle rule takes it.
+            let _ = ground.remote.forget(&staged).await;
             planned
         }
     }

@@ -25,7 +25,7 @@ pub trait Remote {
     /// Brings a model's rows into a folder, and says where they are read there.
     fn bring<'a>(&'a self, model: &'a Model, staged: Option<&'a str>, folder: &'a Path) -> Doing<'a, rows::Source>;
 
-    /// Removes what was staged.
+    /// Removes what it has staged; of a place that is none of its own it leaves alone what is there.
     fn forget<'a>(&'a self, staged: &'a str) -> Doing<'a, ()>;
 }
 
@@ -76,16 +76,14 @@ pub struct Place<'a, S, O> {
     pub wall: u64,
 }
 
-/// Has a model's rows put where all who read them for the same run find them; where that is, if they are not there in any case.
-pub async fn stage(remote: &dyn Remote, model: &Model) -> Result<Option<String>, PlanError> {
-    match is_remote(model) {
-        true => remote.stage(model).await,
-        false => Ok(None),
+/// Has a model's rows put where all who read them for the same run find them, and gives where that is: pushed rows are folded, a query on
+/// Athena is answered. `None`: they are where they are, and each read is of its own moment.
+pub async fn stage<S: Store, O: Objects>(place: Place<'_, S, O>, model: &Model) -> Result<Option<String>, PlanError> {
+    match model.source {
+        Source::S3 { .. } | Source::Athena { .. } => place.remote.stage(model).await,
+        Source::Push => pushed(place, model).await.map(Some),
+        Source::File { .. } | Source::Postgres { .. } => Ok(None),
     }
-}
-
-fn is_remote(model: &Model) -> bool {
-    matches!(model.source, Source::S3 { .. } | Source::Athena { .. })
 }
 
 /// The source of a model's rows as they stand now, or as they were staged.
@@ -93,20 +91,22 @@ pub async fn source<S: Store, O: Objects>(place: Place<'_, S, O>, model: &Model,
     if let Some(source) = outside(place.folder, model) {
         return Ok(source);
     }
-    if is_remote(model) {
-        return place.remote.bring(model, staged, place.scratch).await;
+    match (&model.source, staged) {
+        (Source::Push, Some(object)) => Ok(rows::Source::Pushed(place.objects.local(object).await?)),
+        (Source::Push, None) => Ok(rows::Source::Pushed(place.objects.local(&pushed(place, model).await?).await?)),
+        _ => place.remote.bring(model, staged, place.scratch).await,
     }
+}
+
+/// The object with the rows that were pushed to a model, those that came since the last time folded in.
+async fn pushed<S: Store, O: Objects>(place: Place<'_, S, O>, model: &Model) -> Result<String, PlanError> {
     let Place { organization, store, objects, scratch, wall, .. } = place;
     let fresh = chance::fresh_name("fold", wall);
     let folding = Folding { to: scratch.join(format!("{fresh}.ndjson.zst")) };
     let rows = current(store, objects, organization, model, &fresh, &folding, wall / 1_000_000).await?;
-    let Some(rows) = rows else {
-        return Err(PlanError::other(format!(
-            "model {}: no rows were pushed yet; push some to `penstock serve`, then run again",
-            model.id
-        )));
-    };
-    Ok(rows::Source::Pushed(objects.local(&rows.object).await?))
+    rows.map(|rows| rows.object).ok_or_else(|| {
+        PlanError::other(format!("model {}: no rows were pushed yet; push some to `penstock serve`, then run again", model.id))
+    })
 }
 
 /// Where a model's rows lie, if in files of this machine or in a database; relative paths start from the project's folder.

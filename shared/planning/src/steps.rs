@@ -1,7 +1,7 @@
 //! Taking a run that is under way one step further: from asked for to its backlog, and from delivered to its snapshot. Each step can be
 //! repeated after whatever cut it short. It must not choose which run has its turn.
 
-use crate::{Begun, Deltas, Ground, PlanError, Remote, carry_out, compact, plan, plan_joined, plan_part, stage};
+use crate::{Begun, Deltas, Ground, PlanError, Remote, carry_out, compact, plan, plan_joined, plan_part};
 use engine::keys::LaneName;
 use engine::model::export::Export;
 use engine::model::name::Name;
@@ -14,10 +14,12 @@ use engine::run::finish::{Because, finish};
 use engine::run::parts::{self, Found, Split};
 use engine::run::work::Part;
 use engine::run::{begin, request, state, work};
-use engine::shape::Shape;
 use process::{SystemClock, chance};
 use rows::ErrorKind;
 use std::path::Path;
+
+/// So often a document that changes meanwhile is met again.
+const TRIES: usize = 8;
 
 /// Where runs are planned and finished, whatever organization they belong to.
 pub struct Shop<'a, S, O> {
@@ -91,6 +93,8 @@ pub enum Taken {
 
 /// Why planning is given up: the model has more keys than all parts that there may be hold.
 const TOO_MANY: &str = "the model has more keys than its plan may have parts for: give the functions more memory, or split the model";
+/// Why a run ends that was canceled before it was planned.
+const CANCELED: &str = "canceled while it was planned; nothing was sent";
 
 /// Plans a run that was asked for and puts it to work, unless its plan is to wait. `project` holds its definitions, or says why there are
 /// none; `may_read` says whether a model's rows may be read.
@@ -103,7 +107,6 @@ pub async fn begin_run<S: Store, O: Objects>(
     project: Result<&Project, String>,
     may_read: &dyn Fn(&Model) -> Result<(), String>,
 ) -> Result<Taken, PortError> {
-    const CANCELED: &str = "canceled while it was planned; nothing was sent";
     let AskedRun { organization, export, run: id } = asked;
     let (store, now) = (shop.store, shop.clock.seconds());
     let Some((run, version)) = document::read(store, organization, id, now).await? else {
@@ -115,33 +118,33 @@ pub async fn begin_run<S: Store, O: Objects>(
     if run.status != Status::Planning {
         return Ok(Taken::Nothing);
     }
-    let lane = LaneName::first(organization, &run.destination);
     if run.cancel_asked {
-        return end(shop, organization, (run, version), Status::Canceled, CANCELED.to_string()).await;
+        return end(shop, organization, (run, version), Status::Canceled, CANCELED).await;
     }
     if run.parcels > 0 {
         // An earlier process was killed while it put the parcels into the backlog.
-        begin::withdraw(store, &lane, id, now).await?;
+        begin::withdraw(store, &LaneName::first(organization, &run.destination), id, now).await?;
     }
     let before = run.clone();
-    let taken = match plan_asked(shop, organization, run, version, project, may_read).await {
-        Ok(Made::Split(run, parts)) => return Ok(Taken::Split(run, parts)),
-        Ok(Made::Begun(Begun::Held(run))) => Taken::Held(run),
-        Ok(Made::Begun(Begun::Delivering(run, directory))) => Taken::Delivering(run, directory),
-        Ok(Made::Nothing) => {
-            begin::withdraw(store, &lane, id, shop.clock.seconds()).await?;
-            // Whoever changed it may have planned it as well, or split its plan: only a wish to cancel ends it.
-            return match document::read(store, organization, id, shop.clock.seconds()).await? {
-                Some(there) if there.0.status == Status::Planning && there.0.cancel_asked => {
-                    end(shop, organization, there, Status::Canceled, CANCELED.to_string()).await
-                }
-                _ => Ok(Taken::Nothing),
-            };
+    match plan_asked(shop, organization, run, version, project, may_read).await {
+        Ok(Made::Split(run, parts)) => Ok(Taken::Split(run, parts)),
+        Ok(Made::Begun(begun)) => {
+            // What stays of the parts goes when the run is finished.
+            let _ = tidy(shop, organization, &before).await;
+            Ok(match begun {
+                Begun::Held(run) => Taken::Held(run),
+                Begun::Delivering(run, directory) => Taken::Delivering(run, directory),
+            })
         }
-        Err(error) => return end(shop, organization, (before, version), Status::Failed, error).await,
-    };
-    tidy(shop, organization, &before).await?;
-    Ok(taken)
+        // Whoever changed it may have planned it as well, or split its plan: only a wish to cancel ends it.
+        Ok(Made::Changed) => match document::read(store, organization, id, shop.clock.seconds()).await? {
+            Some(there) if there.0.status == Status::Planning && there.0.cancel_asked => {
+                end(shop, organization, there, Status::Canceled, CANCELED).await
+            }
+            _ => Ok(Taken::Nothing),
+        },
+        Err(error) => ended_by(shop, organization, (before, version), error).await,
+    }
 }
 
 /// What became of planning a run.
@@ -151,7 +154,7 @@ enum Made {
     /// Its plan is made in parts; these are to be made.
     Split(Run, Vec<Part>),
     /// Somebody has changed it meanwhile.
-    Nothing,
+    Changed,
 }
 
 async fn plan_asked<S: Store, O: Objects>(
@@ -161,47 +164,48 @@ async fn plan_asked<S: Store, O: Objects>(
     version: u64,
     project: Result<&Project, String>,
     may_read: &dyn Fn(&Model) -> Result<(), String>,
-) -> Result<Made, String> {
+) -> Result<Made, PlanError> {
     let (ground, export) = ground_of(shop, &run, project, may_read)?;
-    let read = state::read(shop.store, organization, &export.id, shop.clock.seconds()).await.map_err(|e| e.to_string())?;
+    let state = state::read(shop.store, organization, &export.id, shop.clock.seconds()).await?.state;
     let planned = match run.split.clone() {
         Some(split) => {
-            let found = parts::found(shop.store, organization, &run, shop.clock.seconds()).await.map_err(|e| e.to_string())?;
+            let found = parts::found(shop.store, organization, &run, shop.clock.seconds()).await?;
             let missing = parts::missing(&run, &found);
             if !missing.is_empty() {
                 // Whoever split it may have died before all of them were noted.
-                parts::note(shop.store, organization, &run, &missing, shop.clock.now().wall).await.map_err(|e| e.to_string())?;
+                parts::note(shop.store, organization, &run, &missing, shop.clock.now().wall).await?;
                 return Ok(Made::Split(run, missing));
             }
-            let found = found.into_iter().map(|(_, found)| found).collect();
-            plan_joined(ground, export, &read.state, run, &split, found).await.map_err(|e| e.to_string())?
+            let definitions = parts::definitions(ground.project, export);
+            if definitions != split.definitions {
+                return split_run(shop, organization, run, version, Split { round: split.round + 1, definitions, ..split }).await;
+            }
+            let found: Vec<Found> = found.into_iter().map(|(_, found)| found).collect();
+            let keys = found.iter().map(|found| found.snapshot_rows + found.added).sum();
+            let split = Split { next: parts::enough(keys, shop.most_keys), ..split };
+            plan_joined(ground, export, &state, Run { split: Some(split.clone()), ..run }, &split, found).await?
         }
         None => {
             // A plan alone leaves the snapshot's files as they are: a run may be reading them.
-            let state = match run.wish.plan_only {
-                true => read.state,
-                false => compact(ground, export, read.state).await.map_err(|e| e.to_string())?,
-            };
+            let state = if run.wish.plan_only { state } else { compact(ground, export, state).await? };
             let known = state.parts.filter(|_| shop.most_keys < usize::MAX);
             let planned = match known {
-                Some(_) => {
-                    Err(PlanError::TooMany(stage(shop.remote, &ground.project.models[&export.model]).await.map_err(|e| e.to_string())?))
-                }
+                Some(_) => Err(PlanError::TooMany(ground.stage(export).await?)),
                 None => plan(ground, export, &state, run.clone(), &|_, _| {}).await,
             };
             match planned {
                 Err(PlanError::TooMany(staged)) => {
-                    let of = known.unwrap_or(parts::FIRST);
-                    let shape_version = Shape::of(ground.project, export).version();
-                    let split = Split { round: 1, of, snapshot: state.snapshot.unwrap_or_default(), shape_version, staged };
+                    let definitions = parts::definitions(ground.project, export);
+                    let (of, snapshot) = (known.unwrap_or(parts::FIRST), state.snapshot.unwrap_or_default());
+                    let split = Split { round: 1, of, snapshot, definitions, staged, next: None };
                     return split_run(shop, organization, run, version, split).await;
                 }
-                planned => planned.map_err(|e| e.to_string())?,
+                planned => planned?,
             }
         }
     };
-    let begun = carry_out(ground, version, planned).await.map_err(|e| e.to_string())?;
-    Ok(begun.map_or(Made::Nothing, Made::Begun))
+    let begun = carry_out(ground, version, planned).await?;
+    Ok(begun.map_or(Made::Changed, Made::Begun))
 }
 
 /// Where a run is planned, and its export.
@@ -210,10 +214,10 @@ fn ground_of<'a, S: Store, O: Objects>(
     run: &Run,
     project: Result<&'a Project, String>,
     may_read: &dyn Fn(&Model) -> Result<(), String>,
-) -> Result<(Ground<'a, S, O>, &'a Export), String> {
-    let project = project?;
-    let export = project.exports.get(&run.export).ok_or_else(|| format!("export {} is gone", run.export))?;
-    may_read(&project.models[&export.model])?;
+) -> Result<(Ground<'a, S, O>, &'a Export), PlanError> {
+    let project = project.map_err(PlanError::other)?;
+    let export = project.exports.get(&run.export).ok_or_else(|| PlanError::other(format!("export {} is gone", run.export)))?;
+    may_read(&project.models[&export.model]).map_err(PlanError::other)?;
     Ok((shop.ground(project), export))
 }
 
@@ -223,21 +227,21 @@ async fn split_run<S: Store, O: Objects>(
     mut run: Run,
     version: u64,
     split: Split,
-) -> Result<Made, String> {
+) -> Result<Made, PlanError> {
     if split.of > parts::MOST {
-        return Err(TOO_MANY.to_string());
+        return Err(PlanError::other(TOO_MANY));
     }
     match parts::split(shop.store, organization, &mut run, version, split, shop.clock.now().wall).await {
         Ok(()) => {
             let all = parts::missing(&run, &[]);
             Ok(Made::Split(run, all))
         }
-        Err(PortError::Conflict) => Ok(Made::Nothing),
-        Err(error) => Err(error.to_string()),
+        Err(PortError::Conflict) => Ok(Made::Changed),
+        Err(error) => Err(error.into()),
     }
 }
 
-/// Makes a part of a run's plan. `project` and `may_read` are as for [`begin_run`].
+/// Makes a part of a run's plan, unless it is there. `project` and `may_read` are as for [`begin_run`].
 ///
 /// # Errors
 /// The store or the objects failed; the part is made again.
@@ -250,12 +254,7 @@ pub async fn make_part<S: Store, O: Objects>(
     may_read: &dyn Fn(&Model) -> Result<(), String>,
 ) -> Result<Taken, PortError> {
     let (store, name) = (shop.store, work::name(id, Some(part)));
-    let read = document::read(store, organization, id, shop.clock.seconds()).await?;
-    let wanted = read.and_then(|(run, version)| {
-        let split = run.split.clone().filter(|split| split.round == part.round && run.status == Status::Planning);
-        Some((run, version, split?))
-    });
-    let Some((run, version, split)) = wanted else {
+    let Some((run, version, split)) = wanted(shop, organization, id, part).await? else {
         work::done(store, organization, &name, shop.clock.seconds()).await?;
         return Ok(Taken::Nothing);
     };
@@ -263,16 +262,44 @@ pub async fn make_part<S: Store, O: Objects>(
         // Whoever joins ends it.
         return Ok(Taken::Parted(run));
     }
-    let before = run.clone();
-    match part_made(shop, organization, (run, version), &split, part, project, may_read).await {
-        Ok(Made::Split(run, parts)) => Ok(Taken::Split(run, parts)),
-        Ok(_) => {
-            work::done(store, organization, &name, shop.clock.seconds()).await?;
-            let found = parts::found(store, organization, &before, shop.clock.seconds()).await?;
-            Ok(if parts::missing(&before, &found).is_empty() { Taken::Parted(before) } else { Taken::Nothing })
+    let there = parts::found(store, organization, &run, shop.clock.seconds()).await?;
+    if parts::missing(&run, &there).contains(&part) {
+        let before = run.clone();
+        match part_made(shop, organization, (run, version), &split, part, project, may_read).await {
+            Ok(PartMade::Kept) => {}
+            Ok(PartMade::Split(run, parts)) => return Ok(Taken::Split(run, parts)),
+            Ok(PartMade::Late) => return Ok(Taken::Nothing),
+            Err(error) => return ended_by(shop, organization, (before, version), error).await,
         }
-        Err(error) => end(shop, organization, (before, version), Status::Failed, error).await,
     }
+    work::done(store, organization, &name, shop.clock.seconds()).await?;
+    let Some((run, ..)) = wanted(shop, organization, id, part).await? else { return Ok(Taken::Nothing) };
+    let found = parts::found(store, organization, &run, shop.clock.seconds()).await?;
+    Ok(if parts::missing(&run, &found).is_empty() { Taken::Parted(run) } else { Taken::Nothing })
+}
+
+/// The run whose plan a part is made for, its version and its split; `None`: the part is not wanted any more.
+async fn wanted<S: Store, O: Objects>(
+    shop: Shop<'_, S, O>,
+    organization: &Name,
+    id: &str,
+    part: Part,
+) -> Result<Option<(Run, u64, Split)>, PortError> {
+    let read = document::read(shop.store, organization, id, shop.clock.seconds()).await?;
+    Ok(read.and_then(|(run, version)| {
+        let split = run.split.clone().filter(|split| split.round == part.round && run.status == Status::Planning)?;
+        Some((run, version, split))
+    }))
+}
+
+/// What became of a part.
+enum PartMade {
+    /// It is there.
+    Kept,
+    /// Parts of another kind are to be made.
+    Split(Run, Vec<Part>),
+    /// It is not wanted any more.
+    Late,
 }
 
 async fn part_made<S: Store, O: Objects>(
@@ -283,27 +310,47 @@ async fn part_made<S: Store, O: Objects>(
     part: Part,
     project: Result<&Project, String>,
     may_read: &dyn Fn(&Model) -> Result<(), String>,
-) -> Result<Made, String> {
+) -> Result<PartMade, PlanError> {
     let (ground, export) = ground_of(shop, &run, project, may_read)?;
-    let state = state::read(shop.store, organization, &export.id, shop.clock.seconds()).await.map_err(|e| e.to_string())?.state;
+    let state = state::read(shop.store, organization, &export.id, shop.clock.seconds()).await?.state;
     let again = Split { round: split.round + 1, ..split.clone() };
-    let shape_version = Shape::of(ground.project, export).version();
-    if shape_version != split.shape_version {
-        // All parts have to be of the same definitions.
-        return split_run(shop, organization, run, version, Split { shape_version, ..again }).await;
-    }
-    match plan_part(ground, export, &state, &run, split, part.number).await {
-        Ok((found, file)) => {
-            let by = chance::fresh_name("part", shop.clock.now().wall);
-            let found = Found { object: parts::object(&run, part, &by), ..found };
-            shop.objects.adopt(&found.object, &file).await.map_err(|e| e.to_string())?;
-            let kept = parts::keep(shop.store, organization, &run.id, part, &found, shop.clock.seconds()).await;
-            kept.map(|()| Made::Nothing).map_err(|e| e.to_string())
+    let definitions = parts::definitions(ground.project, export);
+    let made = if definitions == split.definitions {
+        match plan_part(ground, export, &state, &run, split, part.number).await {
+            Ok((found, file)) => {
+                let by = chance::fresh_name("part", shop.clock.now().wall);
+                let found = Found { object: parts::object(&run, part, &by), ..found };
+                shop.objects.adopt(&found.object, &file).await?;
+                parts::keep(shop.store, organization, &run.id, part, &found, shop.clock.seconds()).await?;
+                if wanted(shop, organization, &run.id, part).await?.is_some() {
+                    return Ok(PartMade::Kept);
+                }
+                // Whoever tidied up may have been here before.
+                parts::drop_one(shop.store, shop.objects, organization, &run.id, part, &found, shop.clock.seconds()).await?;
+                return Ok(PartMade::Late);
+            }
+            Err(PlanError::Source(error)) if error.kind == ErrorKind::TooMany => {
+                split_run(shop, organization, run, version, Split { of: split.of * parts::FINER, ..again }).await?
+            }
+            Err(error) => return Err(error),
         }
-        Err(PlanError::Source(error)) if error.kind == ErrorKind::TooMany => {
-            split_run(shop, organization, run, version, Split { of: split.of * parts::FINER, ..again }).await
-        }
-        Err(error) => Err(error.to_string()),
+    } else {
+        split_run(shop, organization, run, version, Split { definitions, ..again }).await?
+    };
+    Ok(match made {
+        Made::Split(run, parts) => PartMade::Split(run, parts),
+        Made::Begun(_) | Made::Changed => PartMade::Late,
+    })
+}
+
+/// Gives up a run that nobody has been able to plan, however often it was tried.
+///
+/// # Errors
+/// The store or the objects failed.
+pub async fn give_up<S: Store, O: Objects>(shop: Shop<'_, S, O>, organization: &Name, id: &str, reason: &str) -> Result<Taken, PortError> {
+    match document::read(shop.store, organization, id, shop.clock.seconds()).await? {
+        Some(run) if run.0.status == Status::Planning => end(shop, organization, run, Status::Failed, reason).await,
+        _ => Ok(Taken::Nothing),
     }
 }
 
@@ -316,22 +363,48 @@ async fn tidy<S: Store, O: Objects>(shop: Shop<'_, S, O>, organization: &Name, r
     parts::forget(shop.store, shop.objects, organization, run, shop.clock.seconds()).await
 }
 
-/// Ends a run before anything of it was sent, unless its document was changed meanwhile.
-async fn end<S: Store, O: Objects>(
+/// Ends a run that could not be planned. What the store or the objects failed at may work the next time, so that ends nothing.
+async fn ended_by<S: Store, O: Objects>(
     shop: Shop<'_, S, O>,
     organization: &Name,
     run: (Run, u64),
-    status: Status,
-    reason: String,
+    error: PlanError,
 ) -> Result<Taken, PortError> {
-    match request::end(shop.store, organization, run, status, reason, shop.clock.now().wall).await {
-        Ok(ended) => {
-            tidy(shop, organization, &ended).await?;
-            Ok(Taken::Ended(ended))
-        }
-        Err(PortError::Conflict) => Ok(Taken::Nothing),
-        Err(error) => Err(error),
+    match error {
+        PlanError::Port(error @ (PortError::Failed(_) | PortError::Conflict)) => Err(error),
+        error => end(shop, organization, run, Status::Failed, &error.to_string()).await,
     }
+}
+
+/// Ends a run before anything of it was sent. Where its document was changed meanwhile, that is by whoever ends it, or by another that
+/// planned it, which counts.
+async fn end<S: Store, O: Objects>(
+    shop: Shop<'_, S, O>,
+    organization: &Name,
+    (run, mut version): (Run, u64),
+    status: Status,
+    reason: &str,
+) -> Result<Taken, PortError> {
+    for _ in 0..TRIES {
+        match request::end(shop.store, organization, (run.clone(), version), status, reason.to_string(), shop.clock.now().wall).await {
+            Ok(ended) => {
+                begin::withdraw(shop.store, &LaneName::first(organization, &ended.destination), &ended.id, shop.clock.seconds()).await?;
+                // What stays of the parts is taken by retention.
+                let _ = tidy(shop, organization, &ended).await;
+                return Ok(Taken::Ended(ended));
+            }
+            Err(PortError::Conflict) => {}
+            Err(error) => return Err(error),
+        }
+        // Keeping a plan changes the document, too: what failed after that ends the run as well.
+        let there = document::read(shop.store, organization, &run.id, shop.clock.seconds()).await?;
+        match there.filter(|(there, _)| there.status == Status::Planning && there.split == run.split) {
+            Some((there, _)) if there.cancel_asked != run.cancel_asked => return Ok(Taken::Nothing),
+            Some((_, newer)) => version = newer,
+            None => return Ok(Taken::Nothing),
+        }
+    }
+    Err(PortError::Failed(format!("{} changes without end", run.id)))
 }
 
 /// Finishes a run of which nothing is left to send.
@@ -348,5 +421,8 @@ pub async fn finish_run<S: Store, O: Objects>(shop: Shop<'_, S, O>, lane: &LaneN
         begin::withdraw(store, lane, id, now).await?;
     }
     let deltas = Deltas { file: shop.scratch.join(format!("{id}.delta.parquet")), scratch: shop.scratch.to_path_buf() };
-    finish(store, shop.objects, lane, id, Because::Done, &deltas, shop.clock.now().wall).await.map(Taken::Ended)
+    let ended = finish(store, shop.objects, lane, id, Because::Done, &deltas, shop.clock.now().wall).await?;
+    // Whoever put it to work may have died before that.
+    let _ = tidy(shop, organization, &ended).await;
+    Ok(Taken::Ended(ended))
 }

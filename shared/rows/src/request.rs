@@ -97,9 +97,10 @@ pub struct DiffRequest {
     pub want_previous: bool,
     /// `--full`: all present rows come as added, removals as ever.
     pub resend_all: bool,
-    /// Only these keys: rows of others are read and left aside, entries of others are not.
+    /// Only these keys: rows and entries of others are read and left aside.
     pub share: Share,
-    /// More keys than this, those of the snapshot and new ones together, are refused (`TooMany`); a key takes some 50 bytes.
+    /// More keys than this, those of the snapshot and new ones together, are refused (`TooMany`), and so are as many rows whose key stands
+    /// twice. A key takes some 25 bytes, twice that while lists grow.
     pub most_keys: usize,
     /// A directory for scratch files; they vanish with the process.
     pub scratch: PathBuf,

@@ -1,6 +1,6 @@
 //! One of equal parts of all keys, by their hashes. It must not know what a key stands for.
 
-/// The keys whose hashes lie in one of `of` equal ranges of all hashes, so that a snapshot, which is sorted by them, is cut straight.
+/// The keys whose hashes lie in one of `of` equal ranges of all hashes, the order in which a snapshot stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Share {
     /// Which of the ranges, from 0.

@@ -1,9 +1,11 @@
 //! What the functions of a stack share: its parts as the environment names them, the definitions, messages to each other, and lines for
 //! CloudWatch. It must not handle an event; each function does that for itself.
 
+mod answer;
 mod line;
 mod names;
 
+pub use answer::answer;
 pub use line::{note, trouble};
 
 use backend_aws::{Aws, AwsAthena, AwsFiles, AwsObjects, AwsQueue, AwsSecrets, AwsStore};
@@ -13,10 +15,10 @@ use engine::model::destination::Destination;
 use engine::model::name::Name;
 use engine::model::project::{Project, RETENTION_DAYS};
 use engine::port::{Clock, Key, PortError, Queue, Store};
-use engine::ticket::{Errand, Ticket};
+use engine::ticket::{Task, Ticket};
 use ipnet::IpNet;
 use process::{Definitions, SystemClock};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use transport::{AddressPolicy, HttpTransport, TransportOptions};
 
@@ -29,7 +31,7 @@ pub struct Stack {
     pub objects: AwsObjects,
     /// What opens secrets.
     pub secrets: AwsSecrets,
-    /// Errands for whoever plans.
+    /// Tasks for whoever plans.
     pub plan_queue: AwsQueue,
     /// Tickets for whoever delivers.
     pub deliver_queue: AwsQueue,
@@ -47,16 +49,32 @@ pub struct Stack {
 }
 
 impl Stack {
-    /// The stack that the environment names. Nothing is called yet.
+    /// The stack that the environment names. Nothing is called yet; what an earlier process left on the disk is removed.
     ///
     /// # Errors
-    /// A name is missing or wrong: a sentence for the operator.
+    /// A name is missing or wrong, or the disk refuses: a sentence for the operator.
     pub fn from_environment() -> Result<Stack, String> {
         let named = names::Named::read()?;
-        let bucket = named.names.bucket.clone();
-        let aws = Aws::from_environment(named.names).map_err(|e| e.to_string())?;
-        let scratch = named.scratch;
-        std::fs::create_dir_all(&scratch).map_err(|e| format!("{} cannot be made: {e}", scratch.display()))?;
+        empty(&named.scratch)?;
+        let aws = Aws::from_environment(named.names.clone()).map_err(|e| e.to_string())?;
+        Stack::of(aws, named)
+    }
+
+    /// The same stack for a thread with a runtime of its own: other connections, one disk. One thread at a time works so: the folder for
+    /// files that vanish is emptied for it.
+    ///
+    /// # Errors
+    /// The disk refuses.
+    pub fn for_a_thread(&self) -> Result<Stack, String> {
+        let mut named = names::Named::read()?;
+        named.scratch = self.scratch.join("work");
+        // Whoever worked so before has ended.
+        self.objects.release();
+        empty(&named.scratch)?;
+        Stack::of(self.aws.anew(&self.objects).map_err(|e| e.to_string())?, named)
+    }
+
+    fn of(aws: Aws, named: names::Named) -> Result<Stack, String> {
         Ok(Stack {
             store: aws.store(),
             objects: aws.objects().map_err(|e| e.to_string())?,
@@ -64,13 +82,13 @@ impl Stack {
             plan_queue: aws.queue(named.plan_queue),
             deliver_queue: aws.queue(named.deliver_queue),
             clock: SystemClock::new(),
-            scratch,
+            scratch: named.scratch,
             most_keys: named.most_keys,
             definitions: Definitions::default(),
             ranges: named.ranges,
             tells_attempts: named.tells_attempts,
+            bucket: named.names.bucket,
             aws,
-            bucket,
         })
     }
 
@@ -148,12 +166,12 @@ impl Stack {
     }
 
     /// Asks whoever plans. What is lost on the way is found within a minute.
-    pub async fn ask(&self, errands: &[Errand]) {
-        if errands.is_empty() {
+    pub async fn ask(&self, tasks: &[Task]) {
+        if tasks.is_empty() {
             return;
         }
-        if let Err(error) = self.plan_queue.send(errands.iter().map(Errand::message).collect()).await {
-            trouble("errands could not be sent; the next minute finds the work", &[("error", &error.to_string())]);
+        if let Err(error) = self.plan_queue.send(tasks.iter().map(Task::message).collect()).await {
+            trouble("tasks could not be sent; the next minute finds the work", &[("error", &error.to_string())]);
         }
     }
 
@@ -164,4 +182,14 @@ impl Stack {
             trouble("a ticket could not be sent; the bell finds the work", &fields.each_ref().map(|(key, value)| (*key, value.as_str())));
         }
     }
+}
+
+fn empty(folder: &Path) -> Result<(), String> {
+    match std::fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(format!("{} cannot be emptied: {error}", folder.display()));
+        }
+        _ => {}
+    }
+    std::fs::create_dir_all(folder).map_err(|e| format!("{} cannot be made: {e}", folder.display()))
 }

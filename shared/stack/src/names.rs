@@ -18,7 +18,7 @@ const KEY_BYTES: u64 = 64;
 pub struct Named {
     /// Table, bucket, key.
     pub names: Names,
-    /// The URL of the queue of errands.
+    /// The URL of the queue of tasks.
     pub plan_queue: String,
     /// The URL of the queue of tickets.
     pub deliver_queue: String,

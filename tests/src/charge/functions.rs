@@ -28,7 +28,7 @@ use engine::run::finish::{Because, WriteDelta, finish};
 use engine::run::request::{Ask, start};
 use engine::run::{state, work};
 use engine::shape::{Compiled, Shape};
-use engine::ticket::{Errand, LONGEST_DELAY_SECONDS, Ticket, announce};
+use engine::ticket::{LONGEST_DELAY_SECONDS, Task, Ticket, announce};
 use futures_util::stream;
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
@@ -44,7 +44,7 @@ const BATCH: usize = 10;
 const DELIVER_SECONDS: u64 = 900;
 /// As in functions/deliver/src/lane.rs.
 const MARGIN: u64 = 5_000_000;
-/// As in functions/plan/src/errand.rs, microseconds.
+/// As in functions/plan/src/task.rs, microseconds.
 const HOLD: u64 = 30_000_000;
 /// Rows that are read, compared and cut in a second by one virtual processor, and that are finished: lower than docs/performance.md has
 /// them.
@@ -175,12 +175,12 @@ async fn deliver(house: &Rc<House>, batch: &[String]) {
     let works = lanes.keys().map(|lane| work_off(house, lane, deadline, &done));
     futures_util::future::join_all(works).await;
     for (lane, run) in done.take() {
-        let errand = Errand::Finish { organization: lane.organization, destination: lane.destination, run };
-        house.send(&[errand.message()]).await;
+        let task = Task::Finish { organization: lane.organization, destination: lane.destination, run };
+        house.send(&[task.message()]).await;
         let house = Rc::clone(house);
         house.world().spawn({
             let house = Rc::clone(&house);
-            async move { errand_of(&house, &errand, None).await }
+            async move { task_of(&house, &task, None).await }
         });
     }
 }
@@ -283,22 +283,21 @@ pub(super) async fn ask(house: &Rc<House>, run: Run) {
     };
     let wall = billed.now().wall;
     start(billed, ask, wall).await.expect("nothing fails").expect("nobody has the export");
-    let errand =
-        Errand::Plan { organization: house.organization().clone(), export: run.export.clone(), run: run.id.clone(), asked_at: wall };
-    house.send(&[errand.message()]).await;
-    errand_of(house, &errand, Some(run)).await;
+    let task = Task::Plan { organization: house.organization().clone(), export: run.export.clone(), run: run.id.clone(), asked_at: wall };
+    house.send(&[task.message()]).await;
+    task_of(house, &task, Some(run)).await;
 }
 
-/// `functions/plan/src/errand.rs`
-async fn errand_of(house: &Rc<House>, errand: &Errand, planned: Option<Run>) {
+/// `functions/plan/src/task.rs`
+async fn task_of(house: &Rc<House>, task: &Task, planned: Option<Run>) {
     let (billed, organization) = (&house.billed, house.organization());
-    let (Errand::Plan { run: id, .. } | Errand::Finish { run: id, .. }) = errand else { return };
-    house.sqs("ReceiveMessage", errand.message().body.len());
+    let (Task::Plan { run: id, .. } | Task::Finish { run: id, .. }) = task else { return };
+    house.sqs("ReceiveMessage", task.message().body.len());
     let began = house.world().now();
     let name = house.fresh_name("fn");
     work::hold(billed, organization, id, &name, billed.now().wall, HOLD).await.expect("nothing fails");
-    let rows = match (errand, planned) {
-        (Errand::Finish { destination, .. }, _) => finish_run(house, &LaneName::first(organization, destination), id).await,
+    let rows = match (task, planned) {
+        (Task::Finish { destination, .. }, _) => finish_run(house, &LaneName::first(organization, destination), id).await,
         (_, Some(run)) => {
             let rows = run.rows;
             plan(house, run).await;
@@ -307,10 +306,10 @@ async fn errand_of(house: &Rc<House>, errand: &Errand, planned: Option<Run>) {
         _ => 0,
     };
     house.world().sleep(rows * 1_000_000 / ROWS_A_SECOND).await;
-    work::let_go(billed, organization, id, &name, billed.now().wall / 1_000_000).await.expect("nothing fails");
+    work::let_go(billed, organization, id, &name, true, billed.now().wall / 1_000_000).await.expect("nothing fails");
     house.called("plan", house.world().now() - began, PLAN_MEMORY);
     house.sqs("DeleteMessageBatch", 0);
-    if matches!(errand, Errand::Finish { .. }) {
+    if matches!(task, Task::Finish { .. }) {
         house.finished.set(house.finished.get() + 1);
     }
 }

@@ -61,7 +61,7 @@ pub struct Stack {
     pub functions: Arc<Functions>,
     /// Where the API answers.
     pub address: SocketAddr,
-    /// The queue of errands.
+    /// The queue of tasks.
     pub plans: Arc<Mapping>,
     /// The queue of tickets.
     pub tickets: Arc<Mapping>,

@@ -1,17 +1,19 @@
 //! Planning in parts, in one process and in memory: what is joined is the plan that one planner would have made, cut elsewhere.
 
 use crate::journey::stage::{People, one_by_one, project};
+use engine::keys::{ALL_PARTS, run_partition};
 use engine::model::action::ActionName;
 use engine::model::name::Name;
 use engine::model::project::Project;
 use engine::plan::block;
 use engine::plan::layout::{self, Directory, Head};
 use engine::plan::rows_by_key::{Chunk, ROW_BYTES, candidates, hash};
-use engine::port::{Clock, Objects};
+use engine::port::{Clock, Expect, Objects, Store};
 use engine::run::document::{self, Run, Status, Wish};
-use engine::run::parts;
 use engine::run::request::{Ask, cancel, start};
 use engine::run::work::{self, Part, Step};
+use engine::run::{begin, parts};
+use futures_util::FutureExt;
 use planning::{AskedRun, NoRemote, Shop, Taken};
 use process::{SystemClock, chance};
 use std::collections::BTreeMap;
@@ -195,8 +197,10 @@ fn parts_are_found_by_whoever_looks() {
         let Taken::Split(_, missing) = place.begin(&run, 400).await else { panic!("one part is missing") };
         assert_eq!(missing, parts[3..]);
         assert!(matches!(place.part(&run, parts[3], 400).await, Taken::Parted(_)));
-        // A part that is asked for twice is made twice and counts once.
+        // A part that is there is not made again, whoever asks for it.
+        let objects = place.objects.list("plans/").await.unwrap();
         assert!(matches!(place.part(&run, parts[0], 400).await, Taken::Parted(_)));
+        assert_eq!((objects.len(), place.objects.list("plans/").await.unwrap()), (4, objects));
         let Taken::Delivering(run, _) = place.begin(&run, 400).await else { panic!("all parts are there") };
         assert_eq!(run.totals.added, 1000);
         assert!(matches!(place.part(&run.id, parts[1], 400).await, Taken::Nothing), "it comes too late");
@@ -263,5 +267,105 @@ fn a_model_that_no_number_of_parts_holds_fails_with_what_to_do() {
         let Taken::Ended(ended) = taken else { panic!("{taken:?}") };
         assert_eq!(ended.status, Status::Failed);
         assert!(ended.reason.unwrap().contains("give the functions more memory"));
+    });
+}
+
+/// Definitions that change when all parts are there: they are not joined under what they were not made of.
+#[test]
+fn parts_are_never_joined_under_other_definitions_than_theirs() {
+    now(async {
+        let mut place = Place::new(&People::new(1000));
+        let run = place.ask().await;
+        let Taken::Split(_, parts) = place.begin(&run, 400).await else { panic!("a thousand keys are too many") };
+        for part in &parts {
+            place.part(&run, *part, 400).await;
+        }
+        let mut changed = project("http://127.0.0.1:9");
+        one_by_one(&mut changed);
+        changed["destinations"]["crm"]["actions"]["add"]["url"] = serde_json::json!("/others");
+        place.project = engine::configure::parse(&changed).unwrap();
+        let Taken::Split(split, parts) = place.begin(&run, 400).await else { panic!("they are of another shape") };
+        assert_eq!(split.split.map(|split| (split.round, split.of)), Some((2, 4)));
+        for part in &parts {
+            place.part(&run, *part, 400).await;
+        }
+        let Taken::Delivering(run, _) = place.begin(&run, 400).await else { panic!("all parts are there") };
+        assert_eq!(read_back(&place, &run).await[&(ActionName::Add as u8)].len(), 1000);
+    });
+}
+
+/// A part that was under way while its run came to an end leaves nothing behind.
+#[test]
+fn a_part_that_comes_too_late_removes_what_it_made() {
+    now(async {
+        let place = Place::new(&People::new(1000));
+        let run = place.ask().await;
+        let Taken::Split(_, parts) = place.begin(&run, 400).await else { panic!("a thousand keys are too many") };
+        let end = || async {
+            let (there, _) = document::read(&place.store, &place.organization, &run, 0).await.unwrap().unwrap();
+            let ended = Run { status: Status::Canceled, ..there };
+            document::write(&place.store, &place.organization, &ended, Expect::Any, 0).await.unwrap();
+        };
+        // It is asked whether it may read after it has read what is wanted; memory answers at once.
+        let may_read = |_: &_| {
+            end().now_or_never().expect("memory answers at once");
+            Ok(())
+        };
+        let taken = planning::make_part(place.shop(400), &place.organization, &run, parts[0], Ok(&place.project), &may_read).await.unwrap();
+        assert!(matches!(taken, Taken::Nothing), "{taken:?}");
+        assert_eq!(place.objects.list("plans/").await.unwrap(), Vec::<String>::new());
+        let left = place.store.list(&run_partition(&place.organization, &run), ALL_PARTS.0..ALL_PARTS.1, 10, 0).await.unwrap();
+        assert!(left.is_empty(), "{left:?}");
+    });
+}
+
+/// The number of parts follows the keys, up and down.
+#[test]
+fn a_model_that_has_become_small_is_planned_at_once_again() {
+    now(async {
+        let place = Place::new(&People::new(1000));
+        let run = place.ask().await;
+        let (run, _) = place.all(&run, 400).await;
+        let state = |place: &Place| {
+            let (store, organization, export) = (place.store.clone(), place.organization.clone(), run.export.clone());
+            async move { engine::run::state::read(&store, &organization, &export, 0).await.unwrap().state }
+        };
+        assert_eq!(state(&place).await.parts, Some(4));
+        begin::unclaim(&place.store, &place.organization, &run.export, &run.id, 0).await.unwrap();
+        std::fs::write(place.folder.path().join("people.csv"), People::new(200).csv()).unwrap();
+        for (parts, next) in [(Some(4), None), (None, None)] {
+            let asked = place.ask().await;
+            let (planned, _) = place.all(&asked, 400).await;
+            assert_eq!((planned.split.map(|split| split.of), planned.totals.added), (parts, 200));
+            assert_eq!(state(&place).await.parts, next);
+            begin::unclaim(&place.store, &place.organization, &planned.export, &planned.id, 0).await.unwrap();
+        }
+    });
+}
+
+/// Whoever dies with a run in hand has tried; whoever takes it further has not failed at it.
+#[test]
+fn a_run_that_is_taken_in_hand_again_and_again_is_counted() {
+    now(async {
+        let place = Place::new(&People::new(10));
+        let run = place.ask().await;
+        let hold = |name: &'static str, wall: u64| {
+            let (store, organization, run) = (place.store.clone(), place.organization.clone(), run.clone());
+            async move { work::hold(&store, &organization, &run, name, wall, 30_000_000).await.unwrap() }
+        };
+        let wall = place.clock.now().wall;
+        assert_eq!(hold("one", wall).await, Some(1));
+        assert_eq!(hold("one", wall + 10_000_000).await, Some(1), "it goes on holding it");
+        assert_eq!(hold("two", wall + 20_000_000).await, None, "it is in other hands");
+        assert_eq!(hold("two", wall + 60_000_000).await, Some(2), "the first has died");
+        work::let_go(&place.store, &place.organization, &run, "two", false, wall / 1_000_000).await.unwrap();
+        assert_eq!(hold("three", wall + 60_000_000).await, Some(3), "the second has failed");
+        work::let_go(&place.store, &place.organization, &run, "three", true, wall / 1_000_000).await.unwrap();
+        assert_eq!(hold("four", wall + 60_000_000).await, Some(1));
+        let given_up = planning::give_up(place.shop(400), &place.organization, &run, "it did not come to an end").await.unwrap();
+        let Taken::Ended(ended) = given_up else { panic!("{given_up:?}") };
+        assert_eq!((ended.status, ended.reason.as_deref()), (Status::Failed, Some("it did not come to an end")));
+        let again = planning::give_up(place.shop(400), &place.organization, &run, "once more").await.unwrap();
+        assert!(matches!(again, Taken::Nothing), "{again:?}");
     });
 }

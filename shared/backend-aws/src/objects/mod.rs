@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use engine::object_name;
 use engine::port::{Objects, PortError};
 use futures_util::TryStreamExt;
 use object_store::aws::{AmazonS3, AmazonS3Builder, AwsCredential};
@@ -80,6 +81,11 @@ impl AwsObjects {
         let bucket = bucket(environment, &names.bucket, http, meter)?;
         let scratch = Scratch::open(names.scratch.clone(), names.scratch_bytes)?;
         Ok(AwsObjects { bucket: Arc::new(bucket), scratch: Arc::new(scratch) })
+    }
+
+    /// The same with connections of its own; the copies are shared.
+    pub(crate) fn anew(&self, environment: &Environment, name: &str, http: Arc<S3Http>, meter: &Meter) -> Result<AwsObjects, PortError> {
+        Ok(AwsObjects { bucket: Arc::new(bucket(environment, name, http, meter)?), scratch: Arc::clone(&self.scratch) })
     }
 
     /// Says that nobody reads a file any more that [`Objects::local`] gave: as at the beginning of a call of a function. Until then files
@@ -217,7 +223,7 @@ impl Objects for AwsObjects {
     }
 
     async fn list(&self, prefix: &str) -> Result<Vec<String>, PortError> {
-        name::check_prefix(prefix)?;
+        object_name::check_prefix(prefix)?;
         let (mut names, mut page_token) = (Vec::new(), None);
         for _ in 0..PAGES {
             let options = PaginatedListOptions { page_token: page_token.take(), ..PaginatedListOptions::default() };

@@ -106,7 +106,7 @@ pub async fn start<S: Store>(
     }
     run.status = Status::Delivering;
     document::write(store, organization, run, Expect::At(version), now).await?;
-    let (id, parts) = (run.id.clone(), run.split.as_ref().map(|split| split.of));
+    let (id, parts) = (run.id.clone(), run.split.as_ref().and_then(|split| split.next));
     let planned = state::change(store, organization, &run.export, now, |state| {
         state.last_planned = Some(id.clone());
         state.parts = parts;

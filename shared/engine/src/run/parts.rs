@@ -7,10 +7,13 @@
 use super::document::{self, InvalidRow, LISTED_INVALID_ROWS, Run};
 use super::work::{self, Part, Work};
 use crate::keys;
+use crate::model::export::Export;
 use crate::model::name::Name;
+use crate::model::project::Project;
 use crate::plan::cut::Totals;
 use crate::plan::guard::Counted;
 use crate::port::{Document, Expect, Objects, PortError, Store, Write};
+use crate::shape::Shape;
 use serde::{Deserialize, Serialize};
 
 /// The parts of the first round.
@@ -29,11 +32,14 @@ pub struct Split {
     pub of: u32,
     /// The snapshot that all parts are compared with.
     pub snapshot: Vec<String>,
-    /// What shapes the requests of all parts.
-    pub shape_version: String,
+    /// The definitions that all parts are made of (see [`definitions`]).
+    pub definitions: String,
     /// Where the rows lie that were staged for all parts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub staged: Option<String>,
+    /// With how many parts the next plan begins, once all are there; `None`: with one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<u32>,
 }
 
 /// What was found in the rows, by a part or in all of them.
@@ -53,7 +59,7 @@ pub struct Found {
     pub removed: u64,
     /// Rows that cannot be used.
     pub invalid_rows: u64,
-    /// The first of them.
+    /// Some of them: the first ones of each part.
     pub invalid: Vec<InvalidRow>,
     /// Whether removals were left out, since the key of some invalid row cannot be read.
     pub removals_wait: bool,
@@ -100,6 +106,30 @@ impl Found {
     }
 }
 
+/// Changes with whatever decides what a part of an export's plan holds. Parts of different definitions are never joined.
+pub fn definitions(project: &Project, export: &Export) -> String {
+    let Export { first_run, ignore_in_diff, model, .. } = export;
+    let model = &project.models[model];
+    // Two secrets look alike here: with another password the rows are the same.
+    let beside = format!("{first_run:?} {ignore_in_diff:?} {:?} {:?}", model.source, model.primary_key);
+    format!("{}-{:016x}", Shape::of(project, export).version(), crate::plan::rows_by_key::hash(&beside))
+}
+
+/// With how many parts a plan of so many keys begins, where one holds `most`: one and a quarter times as many as fit exactly, since shares
+/// differ. `None`: one is enough.
+pub fn enough(keys: u64, most: usize) -> Option<u32> {
+    let most = most as u64;
+    let fits = |of: u32| keys + keys / 4 <= most.saturating_mul(of.into());
+    if fits(1) {
+        return None;
+    }
+    let mut of = FIRST;
+    while !fits(of) && of < MOST {
+        of *= FINER;
+    }
+    Some(of)
+}
+
 /// The name of an object for the plan of a part. `by` is a name that nobody else has: where two make the same part, neither writes what
 /// the other's document tells of.
 pub fn object(run: &Run, part: Part, by: &str) -> String {
@@ -140,7 +170,7 @@ pub async fn note<S: Store>(store: &S, organization: &Name, run: &Run, parts: &[
     Ok(())
 }
 
-/// Keeps what a part found. Whoever found it before found the same.
+/// Keeps what a part found. Where two make the same part, the later one counts.
 pub async fn keep<S: Store>(store: &S, organization: &Name, run: &str, part: Part, found: &Found, now: u64) -> Result<(), PortError> {
     let body = serde_json::to_vec(found).expect("plain data always serializes");
     store.put(&keys::part(organization, run, part), Document { body, ..Document::default() }, Expect::Any, now).await.map(drop)
@@ -165,6 +195,20 @@ pub fn missing(run: &Run, found: &[(Part, Found)]) -> Vec<Part> {
     let Some(split) = &run.split else { return Vec::new() };
     let all = (0..split.of).map(|number| Part { round: split.round, number });
     all.filter(|part| !found.iter().any(|(there, _)| there == part)).collect()
+}
+
+/// Deletes what one part kept: it came too late.
+pub async fn drop_one<S: Store, O: Objects>(
+    store: &S,
+    objects: &O,
+    organization: &Name,
+    run: &str,
+    part: Part,
+    found: &Found,
+    now: u64,
+) -> Result<(), PortError> {
+    store.delete(&keys::part(organization, run, part), Expect::Any, now).await?;
+    objects.delete(&found.object).await
 }
 
 /// Deletes what the parts of a run left, of all rounds.
@@ -196,5 +240,18 @@ mod hex {
 
     pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<u128, D::Error> {
         u128::from_str_radix(&String::deserialize(from)?, 16).map_err(D::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plan_begins_with_as_many_parts_as_hold_its_keys() {
+        let table = [(0, None), (80, None), (81, Some(4)), (320, Some(4)), (321, Some(16)), (5_121, Some(256)), (u64::MAX / 2, Some(256))];
+        for (keys, parts) in table {
+            assert_eq!(enough(keys, 100), parts, "{keys} keys");
+        }
     }
 }

@@ -28,6 +28,9 @@ pub struct Work {
     pub part: Option<Part>,
     /// When it was asked for, Unix microseconds.
     pub asked_at: u64,
+    /// How often it was taken in hand since it last came a step further.
+    #[serde(default)]
+    pub tries: u32,
     /// Who plans or finishes it, where several processes could.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub holder: Option<Holder>,
@@ -63,7 +66,12 @@ impl Work {
     /// A run that was asked for at `wall` (Unix microseconds) and that nobody has in hand.
     pub fn new(organization: &Name, export: &Name, run: &str, wall: u64) -> Work {
         let (organization, export, run) = (organization.clone(), export.clone(), run.to_string());
-        Work { organization, export, run, part: None, asked_at: wall, holder: None }
+        Work { organization, export, run, part: None, asked_at: wall, tries: 0, holder: None }
+    }
+
+    /// Whether the holder of this name has it in hand.
+    fn is_of(&self, name: &str) -> bool {
+        self.holder.as_ref().is_some_and(|holder| holder.name == name)
     }
 
     /// The name under which it is under way.
@@ -87,43 +95,56 @@ impl Work {
     }
 }
 
-/// Takes a run, or a part of its plan, in hand for so many microseconds, or goes on holding it. False: it is over, or someone else has it.
-/// Whoever holds a run keeps others from doing the same work; what it writes is guarded by the run's own document. `work` is the name under
+/// Takes a run, or a part of its plan, in hand for so many microseconds, or goes on holding it. Gives how often it was taken in hand since
+/// it last came a step further, this time included; `None`: it is over, or someone else has it. Whoever holds a run keeps others from doing the same work; what it writes is guarded by the run's own document. `work` is the name under
 /// which it is under way, `name` the holder's.
-pub async fn hold<S: Store>(store: &S, organization: &Name, work: &str, name: &str, wall: u64, span: u64) -> Result<bool, PortError> {
-    change(store, organization, work, wall / 1_000_000, |work| {
-        let others = work.is_held(wall) && work.holder.as_ref().is_some_and(|holder| holder.name != name);
-        (!others).then(|| Some(Holder { name: name.to_string(), until: wall + span }))
-    })
-    .await
+pub async fn hold<S: Store>(
+    store: &S,
+    organization: &Name,
+    work: &str,
+    name: &str,
+    wall: u64,
+    span: u64,
+) -> Result<Option<u32>, PortError> {
+    let held = change(store, organization, work, wall / 1_000_000, |work| {
+        let is_ours = work.is_of(name);
+        if work.is_held(wall) && !is_ours {
+            return None;
+        }
+        let holder = Some(Holder { name: name.to_string(), until: wall + span });
+        Some(Work { tries: work.tries + u32::from(!is_ours), holder, ..work })
+    });
+    Ok(held.await?.map(|work| work.tries))
 }
 
-/// Lets go of what was held, if its note is still there.
-pub async fn let_go<S: Store>(store: &S, organization: &Name, work: &str, name: &str, now: u64) -> Result<(), PortError> {
-    let ours = |work: &Work| work.holder.as_ref().is_some_and(|holder| holder.name == name);
-    change(store, organization, work, now, |work| ours(work).then_some(None)).await.map(drop)
+/// Lets go of what was held, if its note is still there. `further`: it came a step further, or has to wait for others.
+pub async fn let_go<S: Store>(store: &S, organization: &Name, work: &str, name: &str, further: bool, now: u64) -> Result<(), PortError> {
+    let let_go = |work: Work| {
+        let tries = if further { 0 } else { work.tries };
+        work.is_of(name).then_some(Work { tries, holder: None, ..work })
+    };
+    change(store, organization, work, now, let_go).await.map(drop)
 }
 
-/// Writes another holder into a note. False: there is none, or `holder` says no.
+/// Changes a note, and gives it as it is then. `None`: there is none, or `change` says no.
 async fn change<S: Store>(
     store: &S,
     organization: &Name,
-    run: &str,
+    work: &str,
     now: u64,
-    holder: impl Fn(&Work) -> Option<Option<Holder>>,
-) -> Result<bool, PortError> {
-    let key = keys::work(organization, run);
+    change: impl Fn(Work) -> Option<Work>,
+) -> Result<Option<Work>, PortError> {
+    let key = keys::work(organization, work);
     for _ in 0..TRIES {
-        let Some(stored) = store.get(&key, now).await? else { return Ok(false) };
-        let work = parse(&stored)?;
-        let Some(holder) = holder(&work) else { return Ok(false) };
-        match store.put(&key, Work { holder, ..work }.document(), Expect::At(stored.version), now).await {
-            Ok(_) => return Ok(true),
+        let Some(stored) = store.get(&key, now).await? else { return Ok(None) };
+        let Some(changed) = change(parse(&stored)?) else { return Ok(None) };
+        match store.put(&key, changed.document(), Expect::At(stored.version), now).await {
+            Ok(_) => return Ok(Some(changed)),
             Err(PortError::Conflict) => continue,
             Err(error) => return Err(error),
         }
     }
-    Err(PortError::Failed(format!("the note of {run} changes without end")))
+    Err(PortError::Failed(format!("the note of {work} changes without end")))
 }
 
 fn parse(stored: &Stored) -> Result<Work, PortError> {

@@ -188,6 +188,9 @@ impl<'a, 'w> Probe<'a, 'w> {
         if self.scratch.out.len() >= FLUSH {
             self.flush();
         }
+        if self.scratch.sums.twice.len() > self.context.found.most {
+            self.failed.get_or_insert(too_many(self.context.table.len() + self.context.found.most));
+        }
         if self.scratch.new_keys.len() >= FLUSH_KEYS
             && let Err(e) = self.scratch.flush_keys(self.context)
         {

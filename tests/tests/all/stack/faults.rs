@@ -123,3 +123,32 @@ fn a_poison_message_ends_among_the_dead_letters_and_only_messages_do() {
     let dead = server.until("it is among the dead letters", || Some(tickets.dead_letters()).filter(|dead| !dead.is_empty()));
     assert_eq!(dead, [poison]);
 }
+
+/// G6: what the stack's own bucket refuses is tried again, a few times; then the run says why it failed.
+#[test]
+fn a_plan_that_cannot_be_kept_is_tried_again_and_fails_with_the_reason_in_the_end() {
+    if !super::is_here() {
+        return;
+    }
+    let (receiver, held, stage, people) = stage_of(20, 100);
+    let (proxy, setting) = super::behind_a_proxy();
+    let server = Server::of_stack(&stage, Setting { visibility_seconds: 1, ..setting });
+    let refuse = |times: usize| proxy.rule("S3 PUT", 0, times, Fault::Refuse(403, "AccessDenied"));
+    refuse(3);
+    let run = server.ended(&server.run("news", no_wish()));
+    assert_eq!(run["status"], "succeeded", "{run:#}");
+    assert_holds(&held, &people);
+    assert_eq!(receiver.count(), 20);
+    let mut more = people.clone();
+    more.put(21, 0);
+    server.people(&stage, &more);
+    refuse(1000);
+    let run = server.ended(&server.run("news", no_wish()));
+    assert_eq!(run["status"], "failed", "{run:#}");
+    assert!(run["reason"].as_str().is_some_and(|reason| reason.contains("plans/")), "{run:#}");
+    assert_eq!(receiver.count(), 20);
+    proxy.clear();
+    let run = server.ended(&server.run("news", no_wish()));
+    assert_eq!(run["status"], "succeeded", "{run:#}");
+    assert_holds(&held, &more);
+}
