@@ -267,7 +267,7 @@ pub async fn make_part<S: Store, O: Objects>(
         let before = run.clone();
         match part_made(shop, organization, (run, version), &split, part, project, may_read).await {
             Ok(PartMade::Kept) => {}
-            Ok(PartMade::Split(run, parts)) => return Ok(Taken::Split(run, parts)),
+            Ok(PartMade::Split(run, parts)) => return Ok(Taken::Split(*run, parts)),
             Ok(PartMade::Late) => return Ok(Taken::Nothing),
             Err(error) => return ended_by(shop, organization, (before, version), error).await,
         }
@@ -297,7 +297,7 @@ enum PartMade {
     /// It is there.
     Kept,
     /// Parts of another kind are to be made.
-    Split(Run, Vec<Part>),
+    Split(Box<Run>, Vec<Part>),
     /// It is not wanted any more.
     Late,
 }
@@ -338,7 +338,7 @@ async fn part_made<S: Store, O: Objects>(
         split_run(shop, organization, run, version, Split { definitions, ..again }).await?
     };
     Ok(match made {
-        Made::Split(run, parts) => PartMade::Split(run, parts),
+        Made::Split(run, parts) => PartMade::Split(Box::new(run), parts),
         Made::Begun(_) | Made::Changed => PartMade::Late,
     })
 }
