@@ -13,7 +13,7 @@ use engine::model::destination::Destination;
 use engine::model::name::Name;
 use engine::model::project::{Project, RETENTION_DAYS};
 use engine::model::source::{Model, Source};
-use engine::port::Clock;
+use engine::port::{Clock, PortError};
 use engine::push;
 use engine::run::document::Run;
 use engine::run::retention;
@@ -83,6 +83,11 @@ impl House {
     /// The definitions of an organization, as types, with their secrets; read anew only when they have changed.
     pub async fn project(&self, organization: &Name) -> Result<Arc<Project>, String> {
         self.definitions.project(&self.catalog(organization)).await
+    }
+
+    /// The same, for whom it matters whose fault it is: the inner error is that the definitions do not fit together.
+    pub async fn read_project(&self, organization: &Name) -> Result<Result<Arc<Project>, String>, PortError> {
+        self.definitions.read(&self.catalog(organization)).await
     }
 
     /// The destination of a lane as it is now.
@@ -158,7 +163,7 @@ impl House {
 
     /// Deletes what is older than it may be, of every organization, a piece at a time so that writers get their turns.
     pub async fn forget_old(&self) -> Result<(), String> {
-        let text = |error: engine::port::PortError| error.to_string();
+        let text = |error: PortError| error.to_string();
         let mut forgotten = 0;
         for organization in retention::organizations(&self.store, self.clock.seconds()).await.map_err(text)? {
             let keep = self.retention_seconds(&organization).await?;

@@ -103,7 +103,7 @@ async fn take(house: &Arc<House>, task: &Task) {
 
 async fn plan(house: &Arc<House>, organization: &Name, export: &Name, id: &str) -> Result<(), String> {
     let scratch = site::scratch(&house.data).map_err(|failure| failure.message)?;
-    let project = house.project(organization).await;
+    let project = house.read_project(organization).await.map_err(|e| e.to_string())?;
     let asked = AskedRun { organization, export, run: id };
     let project = project.as_deref().map_err(Clone::clone);
     let taken = planning::begin_run(house.shop(&scratch), asked, project, &|model| house.may_read(model)).await;

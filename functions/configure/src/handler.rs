@@ -9,14 +9,14 @@ use axum::http::{HeaderName, HeaderValue, Request, Response};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use engine::ticket::Task;
-use http_body_util::BodyExt;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
 use lambda_runtime::Error;
 use serde_json::{Map, Value, json};
 use std::rc::Rc;
 use tower::ServiceExt;
 
 /// Lambda takes answers of 6 MB, base64 and JSON around them included.
-const LONGEST_ANSWER: usize = 4_300_000;
+const LONGEST_ANSWER: usize = 6_000_000;
 
 /// Answers a request that came through API Gateway, or a command of whoever may invoke the function.
 pub async fn handle(office: &Rc<StackOffice>, router: &Router, event: Value) -> Result<Value, Error> {
@@ -52,15 +52,12 @@ fn request(event: ApiGatewayV2httpRequest) -> Result<Request<Body>, Error> {
 
 async fn answer(response: Response<Body>) -> Result<Value, Error> {
     let (parts, body) = response.into_parts();
-    let bytes = body.collect().await?.to_bytes();
-    if bytes.len() > LONGEST_ANSWER {
-        let problem = json!({
-            "type": "about:blank", "title": "Answer too large", "status": 413, "code": "answer_too_large",
-            "detail": "the answer is longer than a function can give: ask for less at a time (`limit`, filters)",
-        });
-        let headers = json!({"content-type": "application/problem+json"});
-        return Ok(json!({"statusCode": 413, "headers": headers, "body": problem.to_string(), "isBase64Encoded": false}));
-    }
+    // What is longer than all of an answer is not held.
+    let bytes = match Limited::new(body, LONGEST_ANSWER).collect().await {
+        Ok(collected) => collected.to_bytes(),
+        Err(error) if error.is::<LengthLimitError>() => return Ok(too_large()),
+        Err(error) => return Err(error),
+    };
     let mut headers: Map<String, Value> = Map::new();
     for (name, value) in &parts.headers {
         join(&mut headers, name, value);
@@ -69,7 +66,18 @@ async fn answer(response: Response<Body>) -> Result<Value, Error> {
         Ok(text) => (text.to_string(), false),
         Err(_) => (STANDARD.encode(&bytes), true),
     };
-    Ok(json!({"statusCode": parts.status.as_u16(), "headers": headers, "body": body, "isBase64Encoded": encoded}))
+    let answer = json!({"statusCode": parts.status.as_u16(), "headers": headers, "body": body, "isBase64Encoded": encoded});
+    // Quotation marks within it are two bytes each.
+    if answer.to_string().len() > LONGEST_ANSWER { Ok(too_large()) } else { Ok(answer) }
+}
+
+fn too_large() -> Value {
+    let problem = json!({
+        "type": "about:blank", "title": "Answer too large", "status": 413, "code": "answer_too_large",
+        "detail": "the answer is longer than a function can give: ask for less at a time (`limit`, filters)",
+    });
+    let headers = json!({"content-type": "application/problem+json"});
+    json!({"statusCode": 413, "headers": headers, "body": problem.to_string(), "isBase64Encoded": false})
 }
 
 /// Values of a header that comes more than once are one list (RFC 9110 section 5.3).

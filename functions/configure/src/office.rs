@@ -99,6 +99,11 @@ impl Office for StackOffice {
         chance::fresh_name(kind, self.stack.clock.now().wall)
     }
 
+    /// Lambda takes calls of 6 MB, in which a body is base64.
+    fn part_bytes(&self) -> usize {
+        4 << 20
+    }
+
     async fn project(&self, organization: &Name) -> Result<Arc<Project>, PortError> {
         self.stack.project(organization).await.map_err(PortError::Failed)
     }

@@ -19,6 +19,8 @@ use process::chance::{self, Chance};
 use stack::Stack;
 use tokio::sync::mpsc::UnboundedSender;
 
+/// A lane is worked on for so long, microseconds; then its ticket stands behind those of others. Handing over costs some ten calls.
+const TURN: u64 = 60_000_000;
 /// Sending stops so long before the last request could still be answered in time: what is on its way is recorded in it.
 const MARGIN: u64 = 5_000_000;
 
@@ -38,6 +40,7 @@ pub async fn work_off(stack: &Stack, lane: &LaneName, sockets: u32, deadline: u6
     let (store, clock) = (&stack.store, &stack.clock);
     let watch = Lines { tell, all: stack.tells_attempts() };
     let mut again = false;
+    let turn = clock.now().mono + TURN;
     loop {
         let wall = clock.now().wall;
         let count = bell::hear(store, lane, wall / 1_000_000).await.map_err(|e| e.to_string())?.bell.count;
@@ -57,7 +60,7 @@ pub async fn work_off(stack: &Stack, lane: &LaneName, sockets: u32, deadline: u6
             limit.spread_seconds.get_or_insert(SPREAD_SECONDS);
         }
         destination.timeout_seconds = destination.timeout_seconds.min(longest_request(clock.now().mono, deadline));
-        let last = deadline.saturating_sub(Attachments::of(&destination).timeout() + MARGIN);
+        let last = deadline.saturating_sub(Attachments::of(&destination).timeout() + MARGIN).min(turn);
         if clock.now().mono >= last {
             stack.ticket(lane, 0).await;
             return Ok(());

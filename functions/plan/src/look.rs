@@ -4,6 +4,7 @@
 use crate::task;
 use engine::deliver::ear;
 use engine::lane::bell;
+use engine::model::name::Name;
 use engine::model::source::Source;
 use engine::port::{Clock, PortError, Queue};
 use engine::push;
@@ -146,17 +147,27 @@ async fn ring(stack: &Stack, wall: u64) -> Result<(), PortError> {
 
 /// Deletes what is older than it may be, of every organization, so much that the look stays short.
 async fn forget_old(stack: &Stack) -> Result<(), String> {
-    let (store, objects) = (&stack.store, &stack.objects);
-    for organization in retention::organizations(store, stack.clock.seconds()).await.map_err(text)? {
-        let keep = stack.retention_seconds(&organization).await.map_err(text)?;
-        let project = stack.project(&organization).await?;
-        for model in project.models.values().filter(|model| model.source == Source::Push) {
-            push::sweep(store, objects, &organization, &model.id, stack.clock.seconds()).await.map_err(text)?;
+    for organization in retention::organizations(&stack.store, stack.clock.seconds()).await.map_err(text)? {
+        if let Err(error) = forget_old_of(stack, &organization).await {
+            // The others have nothing to do with it.
+            stack::trouble("what is too old stays", &[("organization", organization.as_str()), ("error", &error)]);
         }
-        for _ in 0..MOST_PIECES {
-            if !retention::sweep(store, objects, &organization, keep, stack.clock.seconds(), PIECE).await.map_err(text)?.more {
-                break;
-            }
+    }
+    Ok(())
+}
+
+async fn forget_old_of(stack: &Stack, organization: &Name) -> Result<(), String> {
+    let (store, objects) = (&stack.store, &stack.objects);
+    let keep = stack.retention_seconds(organization).await.map_err(text)?;
+    // Definitions that do not fit together keep nothing else.
+    if let Ok(project) = stack.read_project(organization).await.map_err(text)? {
+        for model in project.models.values().filter(|model| model.source == Source::Push) {
+            push::sweep(store, objects, organization, &model.id, stack.clock.seconds()).await.map_err(text)?;
+        }
+    }
+    for _ in 0..MOST_PIECES {
+        if !retention::sweep(store, objects, organization, keep, stack.clock.seconds(), PIECE).await.map_err(text)?.more {
+            break;
         }
     }
     Ok(())

@@ -71,7 +71,7 @@ impl Remote for AwsRemote<'_> {
     fn stage<'a>(&'a self, model: &'a Model) -> Doing<'a, Option<String>> {
         Box::pin(async move {
             let Source::Athena { database, query, workgroup } = &model.source else { return Ok(None) };
-            let query = Query { text: query, database, workgroup: workgroup.as_deref().unwrap_or("primary") };
+            let query = Query { text: query, database, workgroup: workgroup.as_deref().unwrap_or(&self.stack.athena_workgroup) };
             let prefix = format!("{ANSWERS}{}", chance::fresh_name("query", self.stack.clock.now().wall));
             self.stack.athena()?.0.unload(query, &prefix).await.map_err(|error| unreadable(model, error))?;
             Ok(Some(prefix))

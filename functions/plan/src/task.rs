@@ -101,13 +101,13 @@ async fn take(stack: &Stack, task: &Task) -> Result<Taken, String> {
     match task {
         Task::Look => Ok(Taken::Nothing),
         Task::Plan { organization, export, run, .. } => {
-            let project = stack.project(organization).await;
+            let project = stack.read_project(organization).await.map_err(|e| e.to_string())?;
             let asked = AskedRun { organization, export, run };
             let taken = planning::begin_run(shop, asked, project.as_deref().map_err(Clone::clone), &may_read).await;
             taken.map_err(|e| e.to_string())
         }
         Task::Part { organization, run, part } => {
-            let project = stack.project(organization).await;
+            let project = stack.read_project(organization).await.map_err(|e| e.to_string())?;
             let project = project.as_deref().map_err(Clone::clone);
             planning::make_part(shop, organization, run, *part, project, &may_read).await.map_err(|e| e.to_string())
         }

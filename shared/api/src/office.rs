@@ -39,6 +39,11 @@ pub trait Office: 'static {
     /// The time.
     fn now(&self) -> Now;
 
+    /// The longest part of an upload that reaches this process, bytes.
+    fn part_bytes(&self) -> usize {
+        crate::operation::ROWS_BYTES
+    }
+
     /// Fresh and unguessable.
     fn random(&self) -> [u8; 32];
 

@@ -6,7 +6,7 @@ use crate::definitions::catalog;
 use crate::example;
 use crate::members::Members;
 use crate::office::Office;
-use crate::operation::{Body, Chapter, Content, Good, Link, Operation, ROWS_BYTES, Verb, of};
+use crate::operation::{Body, Chapter, Content, Good, Link, Operation, Verb, of};
 use crate::parameters as p;
 use crate::problem::{Code, Problem};
 use engine::catalog::Kind;
@@ -149,7 +149,7 @@ pub(crate) async fn begin<O: Office>(office: Rc<O>, call: Call) -> Result<Answer
     push::begin_upload(office.store(), office.objects(), call.organization()?, &model.id, &upload, now).await?;
     let location = format!("/v1/models/{}/uploads/{upload}", model.id);
     let expires_at = rfc3339((now + UPLOAD_SECONDS) * 1_000_000);
-    let answer = Upload { id: upload, model: model.id.to_string(), expires_at, part_bytes: ROWS_BYTES as u64 };
+    let answer = Upload { id: upload, model: model.id.to_string(), expires_at, part_bytes: office.part_bytes() as u64 };
     Ok(Answer::json(201, &answer).header("location", location))
 }
 
@@ -162,7 +162,7 @@ pub(crate) static PART: Operation = Operation {
     body: Some(Body {
         content: Content::Bytes,
         required: true,
-        about: "At most 8 MiB.",
+        about: "At most `part_bytes` of the upload's beginning: 8 MiB, on a stack 4 MiB.",
         example: "{\"id\": 1, \"email\": \"ada@example.com\"}\n",
     }),
     good: &[Good::nothing("It is kept.")],

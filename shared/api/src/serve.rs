@@ -26,8 +26,8 @@ use std::rc::Rc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
-/// A body must have come, an answer must have begun and a piece of it must have been taken within so long.
-const LONGEST_WAIT: Duration = Duration::from_secs(60);
+/// A body must have come, an answer must have begun and a piece of it must have been taken within so long. API Gateway waits for 30 s.
+const LONGEST_WAIT: Duration = Duration::from_secs(25);
 
 /// The API: everything below `/v1`, `/docs`, `/healthz` and `/metrics`.
 pub fn router<O: Office>(desk: Desk<O>) -> Router {

@@ -41,6 +41,8 @@ pub struct Stack {
     pub scratch: PathBuf,
     /// More keys than this a plan is not made of at once.
     pub most_keys: usize,
+    /// The workgroup of queries that name none.
+    pub athena_workgroup: String,
     aws: Aws,
     bucket: String,
     definitions: Definitions,
@@ -84,6 +86,7 @@ impl Stack {
             clock: SystemClock::new(),
             scratch: named.scratch,
             most_keys: named.most_keys,
+            athena_workgroup: named.athena_workgroup,
             definitions: Definitions::default(),
             ranges: named.ranges,
             tells_attempts: named.tells_attempts,
@@ -114,6 +117,14 @@ impl Stack {
     /// The store failed, or they do not fit together.
     pub async fn project(&self, organization: &Name) -> Result<Arc<Project>, String> {
         self.definitions.project(&self.catalog(organization)).await
+    }
+
+    /// The same, for whom it matters whose fault it is: the inner error is that the definitions do not fit together.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub async fn read_project(&self, organization: &Name) -> Result<Result<Arc<Project>, String>, PortError> {
+        self.definitions.read(&self.catalog(organization)).await
     }
 
     /// How long an organization's runs are kept.

@@ -30,6 +30,8 @@ pub struct Named {
     pub tells_attempts: bool,
     /// More keys than this a plan is not made of at once.
     pub most_keys: usize,
+    /// The workgroup of queries on Athena that name none.
+    pub athena_workgroup: String,
 }
 
 impl Named {
@@ -68,6 +70,7 @@ impl Named {
             deliver_queue: need("PENSTOCK_DELIVER_QUEUE")?,
             scratch,
             most_keys: most_keys as usize,
+            athena_workgroup: value("PENSTOCK_ATHENA_WORKGROUP").unwrap_or_else(|| "primary".to_string()),
             tells_attempts: value("PENSTOCK_LOG").as_deref() == Some("attempts"),
             ranges: ranges.map_err(|e| format!("PENSTOCK_ALLOW_RANGES: {e}"))?,
         })

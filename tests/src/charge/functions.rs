@@ -44,6 +44,7 @@ const BATCH: usize = 10;
 const DELIVER_SECONDS: u64 = 900;
 /// As in functions/deliver/src/lane.rs.
 const MARGIN: u64 = 5_000_000;
+const TURN: u64 = 60_000_000;
 /// As in functions/plan/src/task.rs, microseconds.
 const HOLD: u64 = 30_000_000;
 /// Rows that are read, compared and cut in a second by one virtual processor, and that are finished: lower than docs/performance.md has
@@ -190,6 +191,7 @@ async fn work_off(house: &Rc<House>, lane: &LaneName, deadline: u64, done: &RefC
     let billed = &house.billed;
     let watch = Told { done };
     let mut again = false;
+    let turn = billed.now().mono + TURN;
     loop {
         let wall = billed.now().wall;
         let count = bell::hear(billed, lane, wall / 1_000_000).await.expect("nothing fails").bell.count;
@@ -202,7 +204,7 @@ async fn work_off(house: &Rc<House>, lane: &LaneName, deadline: u64, done: &RefC
         for limit in destination.rate_limits.iter_mut().filter(|limit| limit.window_seconds >= 60) {
             limit.spread_seconds.get_or_insert(SPREAD_SECONDS);
         }
-        let last = deadline.saturating_sub(Attachments::of(&destination).timeout() + MARGIN);
+        let last = deadline.saturating_sub(Attachments::of(&destination).timeout() + MARGIN).min(turn);
         if billed.now().mono >= last {
             house.tickets(vec![Ticket::of(lane).message(0)]).await;
             return;

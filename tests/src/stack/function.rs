@@ -47,6 +47,7 @@ impl Functions {
                 busy: Mutex::default(),
                 over: AtomicBool::new(false),
                 calls: AtomicU64::new(0),
+                died: AtomicU64::new(0),
                 runtime: runtime.handle().clone(),
             })
         };
@@ -76,6 +77,7 @@ pub struct Function {
     busy: Mutex<Vec<Arc<Instance>>>,
     over: AtomicBool,
     calls: AtomicU64,
+    died: AtomicU64,
     runtime: Handle,
 }
 
@@ -112,7 +114,10 @@ impl Function {
         let result = self.call(&instance, event);
         self.busy.lock().unwrap_or_else(PoisonError::into_inner).retain(|other| !Arc::ptr_eq(other, &instance));
         match &result {
-            Err(Ended::Died) => instance.kill(),
+            Err(Ended::Died) => {
+                self.died.fetch_add(1, Ordering::Relaxed);
+                instance.kill();
+            }
             _ => self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(instance),
         }
         result
@@ -189,6 +194,11 @@ impl Function {
     /// How many calls there were.
     pub fn calls(&self) -> u64 {
         self.calls.load(Ordering::Relaxed)
+    }
+
+    /// How many calls ended with their process: it died, or its time was over.
+    pub fn died(&self) -> u64 {
+        self.died.load(Ordering::Relaxed)
     }
 
     pub(super) fn is_over(&self) -> bool {

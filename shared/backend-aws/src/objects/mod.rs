@@ -71,7 +71,8 @@ pub(crate) fn bucket(environment: &Environment, name: &str, http: Arc<S3Http>, m
     match &environment.endpoint {
         // Beside AWS itself buckets are rarely host names.
         Some(endpoint) => builder = builder.with_endpoint(endpoint).with_allow_http(endpoint.starts_with("http:")),
-        None => builder = builder.with_virtual_hosted_style_request(true),
+        // A certificate of S3 holds for one label before its name.
+        None => builder = builder.with_virtual_hosted_style_request(!name.contains('.')),
     }
     builder.build().map_err(|error| PortError::Failed(format!("bucket {}: {}", name, chain(&error))))
 }

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use aws_sdk_kms::Client;
+use aws_sdk_kms::operation::decrypt::DecryptError;
 use aws_sdk_kms::primitives::Blob;
 use aws_sdk_kms::types::DataKeySpec;
 use base64::Engine as _;
@@ -66,14 +67,20 @@ impl AwsSecrets {
         let place = engine::port::Key::new(format!("{organization}#key"), "current");
         // Twice at most: another process may make one at the same time, and then that one counts.
         for _ in 0..2 {
-            if let Some(found) = self.inner.store.get(&place, 0).await? {
-                return self.unwrap(organization, &found.body).await.map(Some);
-            }
-            if !make {
-                return Ok(None);
+            let found = self.inner.store.get(&place, 0).await?;
+            let expect = found.as_ref().map_or(Expect::Absent, |found| Expect::At(found.version));
+            match found {
+                Some(found) => match self.unwrap(organization, &found.body).await? {
+                    // A copy of another stack's table: what is sealed under that key is lost here, what is sealed from now on is not.
+                    None if make => {}
+                    None => return Err(self.foreign(organization)),
+                    held => return Ok(held),
+                },
+                None if !make => return Ok(None),
+                None => {}
             }
             let (document, held) = self.generate(organization).await?;
-            match self.inner.store.put(&place, document, Expect::Absent, 0).await {
+            match self.inner.store.put(&place, document, expect, 0).await {
                 Ok(_) => return Ok(Some(self.hold(organization, held))),
                 Err(PortError::Conflict) => {}
                 Err(error) => return Err(error),
@@ -93,16 +100,28 @@ impl AwsSecrets {
         Ok((Document { body: kept.to_string().into_bytes(), ..Document::default() }, held))
     }
 
-    async fn unwrap(&self, organization: &str, kept: &[u8]) -> Result<Held, PortError> {
+    /// The data key that a document keeps; `None`: it was wrapped by another key than this stack's.
+    async fn unwrap(&self, organization: &str, kept: &[u8]) -> Result<Option<Held>, PortError> {
         let damaged = || PortError::Failed(format!("the data key of organization {organization} is damaged: restore it from a backup"));
         let kept: serde_json::Value = serde_json::from_slice(kept).map_err(|_| damaged())?;
         let id: Arc<str> = kept["id"].as_str().ok_or_else(damaged)?.into();
         let wrapped = kept["wrapped"].as_str().and_then(|text| URL_SAFE_NO_PAD.decode(text).ok()).ok_or_else(damaged)?;
         let call = self.inner.kms.decrypt().key_id(&self.inner.key).ciphertext_blob(Blob::new(wrapped));
         let opened = call.encryption_context("organization", organization).send().await;
-        let opened = opened.map_err(|error| failed(&self.call("Decrypt"), &error))?;
+        let opened = match opened {
+            Ok(opened) => opened,
+            Err(error) if error.as_service_error().is_some_and(DecryptError::is_incorrect_key_exception) => return Ok(None),
+            Err(error) => return Err(failed(&self.call("Decrypt"), &error)),
+        };
         let key = Arc::new(self.key_of(opened.plaintext)?);
-        Ok(self.hold(organization, Held { id, key }))
+        Ok(Some(self.hold(organization, Held { id, key })))
+    }
+
+    fn foreign(&self, organization: &str) -> PortError {
+        PortError::Failed(format!(
+            "the secrets of organization {organization} were sealed under another stack's key than {}: put each of them again",
+            self.inner.key
+        ))
     }
 
     /// The key that KMS gave. Its bytes are wiped here; what the SDK copied on the way is out of reach.

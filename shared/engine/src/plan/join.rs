@@ -1,8 +1,7 @@
 //! Several plans' objects as one: the parts that processes cut side by side. Blocks are copied as they are; where they lie, and which parcel
 //! is which, is told anew. It must not look into a row.
 
-use super::block;
-use super::layout::{Directory, HEAD_BYTES, Head, Notes, Place, write_directory};
+use super::layout::{Directory, HEAD_BYTES, Head, Place, Told, tell, write_directory};
 use super::rows_by_key::{Chunk, renumber};
 use crate::model::action::ActionName;
 use crate::port::{Objects, PortError};
@@ -37,16 +36,16 @@ pub async fn join<O: Objects>(objects: &O, parts: &[String], out: &mut (impl Wri
     out.write_all(&[0; HEAD_BYTES as usize]).map_err(unwritten)?;
     for part in read {
         let moved = |at: u64| at - HEAD_BYTES + offset;
-        joined.parcels.extend(part.places.iter().map(|place| {
-            let within = place.number - part.head.first_of(place.action) + before[place.action as usize];
+        joined.parcels.extend(part.told.places.iter().map(|place| {
+            let within = place.number - part.told.head.first_of(place.action) + before[place.action as usize];
             Place { number: first[place.action as usize] + within, offset: moved(place.offset), ..place.clone() }
         }));
-        joined.settled.extend(part.notes.settled.iter().map(|(at, length)| (moved(*at), *length)));
-        chunks.extend(part.chunks.iter().map(|chunk| Chunk { offset: moved(chunk.offset), ..*chunk }));
+        joined.settled.extend(part.told.notes.settled.iter().map(|(at, length)| (moved(*at), *length)));
+        chunks.extend(part.told.chunks.iter().map(|chunk| Chunk { offset: moved(chunk.offset), ..*chunk }));
         part.copy(objects, before, out).await?;
-        offset = moved(part.head.table);
+        offset = moved(part.told.head.table);
         add(&mut before, part.counts());
-        joined.field_names = part.notes.field_names;
+        joined.field_names = part.told.notes.field_names;
     }
     joined.parcels.sort_unstable_by_key(|place| place.number);
     write_directory(out, offset, &joined, &chunks).map_err(unwritten)?;
@@ -64,38 +63,26 @@ fn unwritten(error: io::Error) -> PortError {
     }
 }
 
-/// A part, as far as its object tells of itself.
+/// A part.
 struct Part<'a> {
     name: &'a str,
-    head: Head,
-    places: Vec<Place>,
-    chunks: Vec<Chunk>,
-    notes: Notes,
+    told: Told,
 }
 
 impl Part<'_> {
     async fn read<'a, O: Objects>(objects: &O, name: &'a str) -> Result<Part<'a>, PortError> {
-        let wrong = |what: String| PortError::Failed(format!("object {name}: {what}"));
-        let head = Head::parse(&objects.get(name, Some(0..HEAD_BYTES)).await?).map_err(wrong)?;
-        // The table of parcels, the table of lists and the notes stand one behind the other.
-        let (places, table) = (head.places(0, head.parcels), head.chunk_table());
-        let notes = table.end..table.end + head.notes;
-        let bytes = objects.get(name, Some(head.table..notes.end)).await?;
-        let of = |range: Range<u64>| &bytes[(range.start - head.table) as usize..(range.end - head.table) as usize];
-        let notes = block::decompress(of(notes)).map_err(wrong)?;
-        let notes = serde_json::from_slice(&notes).map_err(|e| wrong(format!("its notes do not parse: {e}")))?;
-        Ok(Part { name, head, places: head.parse_places(0, of(places)), chunks: Chunk::parse_all(of(table)), notes })
+        Ok(Part { name, told: tell(objects, name).await? })
     }
 
     fn counts(&self) -> Counts {
-        let Head { parcels, adding, updating, .. } = self.head;
+        let Head { parcels, adding, updating, .. } = self.told.head;
         [adding, updating, parcels - adding - updating]
     }
 
     /// Copies its blocks. In its lists of keys each action's parcels are counted from `before` on.
     async fn copy<O: Objects>(&self, objects: &O, before: Counts, out: &mut impl Write) -> Result<(), PortError> {
         let mut at = HEAD_BYTES;
-        for chunk in &self.chunks {
+        for chunk in &self.told.chunks {
             let list = chunk.range(0, chunk.rows);
             self.copy_range(objects, at..list.start, out).await?;
             at = list.end;
@@ -103,7 +90,7 @@ impl Part<'_> {
             renumber(&mut rows, before);
             out.write_all(&rows).map_err(unwritten)?;
         }
-        self.copy_range(objects, at..self.head.table, out).await
+        self.copy_range(objects, at..self.told.head.table, out).await
     }
 
     async fn copy_range<O: Objects>(&self, objects: &O, range: Range<u64>, out: &mut impl Write) -> Result<(), PortError> {

@@ -6,8 +6,10 @@
 use super::block;
 use super::rows_by_key::Chunk;
 use crate::model::action::ActionName;
+use crate::port::{Objects, PortError};
 use serde::{Deserialize, Serialize};
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::ops::Range;
 
 /// The head's length.
 pub const HEAD_BYTES: u64 = 64;
@@ -178,6 +180,37 @@ pub fn write_directory(out: &mut (impl Write + Seek), offset: u64, directory: &D
     out.seek(SeekFrom::Start(0))?;
     out.write_all(&head.to_bytes())?;
     out.seek(SeekFrom::End(0)).map(drop)
+}
+
+/// A plan's object, as far as it tells of itself.
+pub(super) struct Told {
+    pub head: Head,
+    pub places: Vec<Place>,
+    pub chunks: Vec<Chunk>,
+    pub notes: Notes,
+}
+
+/// Reads what a plan's object tells of itself, in two ranged reads.
+pub(super) async fn tell<O: Objects>(objects: &O, name: &str) -> Result<Told, PortError> {
+    let wrong = |what: String| PortError::Failed(format!("object {name}: {what}"));
+    let head = Head::parse(&objects.get(name, Some(0..HEAD_BYTES)).await?).map_err(wrong)?;
+    // The table of parcels, the table of lists and the notes stand one behind the other.
+    let (places, chunks) = (head.places(0, head.parcels), head.chunk_table());
+    let notes = chunks.end..chunks.end + head.notes;
+    let bytes = objects.get(name, Some(head.table..notes.end)).await?;
+    let of = |range: Range<u64>| &bytes[(range.start - head.table) as usize..(range.end - head.table) as usize];
+    let notes = block::decompress(of(notes)).map_err(wrong)?;
+    let notes = serde_json::from_slice(&notes).map_err(|e| wrong(format!("its notes do not parse: {e}")))?;
+    Ok(Told { places: head.parse_places(0, of(places)), chunks: Chunk::parse_all(of(chunks)), notes, head })
+}
+
+/// The directory of a plan's object, wherever that lies.
+///
+/// # Errors
+/// The object cannot be read, or is no plan.
+pub async fn directory<O: Objects>(objects: &O, name: &str) -> Result<Directory, PortError> {
+    let Told { places, notes, .. } = tell(objects, name).await?;
+    Ok(Directory { field_names: notes.field_names, parcels: places, settled: notes.settled })
 }
 
 /// Reads the directory of a plan's object.

@@ -13,8 +13,7 @@ use std::fs::File;
 
 /// Where the rows of a run's plan lie.
 pub async fn directory<O: Objects>(objects: &O, run: &Run) -> Result<Directory, PortError> {
-    let (directory, _) = open(objects, run).await?;
-    Ok(directory)
+    layout::directory(objects, &run.object).await
 }
 
 async fn open<O: Objects>(objects: &O, run: &Run) -> Result<(Directory, File), PortError> {

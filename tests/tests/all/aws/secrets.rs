@@ -55,3 +55,19 @@ async fn without_kms_nothing_opens_and_nothing_is_shown() {
     let error = later.open(&sealed, CRM).await.unwrap_err().to_string();
     assert!(error.contains("role") && error.contains("KMS Decrypt"), "{error}");
 }
+
+/// A copy of another stack's table: what was sealed under that stack's key is lost, and can be put again.
+#[tokio::test]
+async fn secrets_of_another_stacks_key_can_be_put_again() {
+    let Some(behind) = Behind::new() else { return };
+    let lost = behind.aws.secrets().seal(b"s3cr3t", CRM).await.unwrap();
+    behind.proxy.rule("TrentService.Decrypt", 0, 2, Fault::Refuse(400, "IncorrectKeyException"));
+    let later = behind.stack.aws_by(behind.proxy.address()).secrets();
+    let error = later.open(&lost, CRM).await.unwrap_err().to_string();
+    assert!(error.contains("another stack's key") && error.contains("put each of them again"), "{error}");
+    let anew = later.seal(b"another", CRM).await.unwrap();
+    let other = behind.stack.aws().secrets();
+    assert_eq!(other.open(&anew, CRM).await.unwrap(), b"another");
+    let error = other.open(&lost, CRM).await.unwrap_err().to_string();
+    assert!(error.contains("data key"), "{error}");
+}

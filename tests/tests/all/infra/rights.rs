@@ -41,12 +41,12 @@ DeliverRole/deliver xray:PutTraceSegments on *
 PlanRole/athena if HasAthena athena:GetQueryExecution on workgroup/${AthenaWorkgroup}
 PlanRole/athena if HasAthena athena:StartQueryExecution on workgroup/${AthenaWorkgroup}
 PlanRole/athena if HasAthena athena:StopQueryExecution on workgroup/${AthenaWorkgroup}
-PlanRole/athena if HasAthena glue:BatchGetPartition on catalog, database/${AthenaDatabase}, table/${AthenaDatabase}/*
-PlanRole/athena if HasAthena glue:GetDatabase on catalog, database/${AthenaDatabase}, table/${AthenaDatabase}/*
-PlanRole/athena if HasAthena glue:GetPartition on catalog, database/${AthenaDatabase}, table/${AthenaDatabase}/*
-PlanRole/athena if HasAthena glue:GetPartitions on catalog, database/${AthenaDatabase}, table/${AthenaDatabase}/*
-PlanRole/athena if HasAthena glue:GetTable on catalog, database/${AthenaDatabase}, table/${AthenaDatabase}/*
-PlanRole/athena if HasAthena glue:GetTables on catalog, database/${AthenaDatabase}, table/${AthenaDatabase}/*
+PlanRole/athena if HasAthena glue:BatchGetPartition on catalog, database/default, database/${AthenaDatabase}, table/${AthenaDatabase}/*
+PlanRole/athena if HasAthena glue:GetDatabase on catalog, database/default, database/${AthenaDatabase}, table/${AthenaDatabase}/*
+PlanRole/athena if HasAthena glue:GetPartition on catalog, database/default, database/${AthenaDatabase}, table/${AthenaDatabase}/*
+PlanRole/athena if HasAthena glue:GetPartitions on catalog, database/default, database/${AthenaDatabase}, table/${AthenaDatabase}/*
+PlanRole/athena if HasAthena glue:GetTable on catalog, database/default, database/${AthenaDatabase}, table/${AthenaDatabase}/*
+PlanRole/athena if HasAthena glue:GetTables on catalog, database/default, database/${AthenaDatabase}, table/${AthenaDatabase}/*
 PlanRole/athena if HasAthena s3:AbortMultipartUpload on Bucket/athena/*
 PlanRole/athena if HasAthena s3:DeleteObject on Bucket/athena/*
 PlanRole/athena if HasAthena s3:GetBucketLocation on Bucket
@@ -65,7 +65,7 @@ PlanRole/plan logs:CreateLogStream on PlanLogs
 PlanRole/plan logs:PutLogEvents on PlanLogs
 PlanRole/plan s3:AbortMultipartUpload on Bucket/plans/*, Bucket/snapshots/*, Bucket/pushed/*
 PlanRole/plan s3:DeleteObject on Bucket/plans/*, Bucket/pages/*, Bucket/snapshots/*, Bucket/pushed/*, Bucket/uploads/*
-PlanRole/plan s3:GetObject on Bucket/plans/*, Bucket/pages/*, Bucket/snapshots/*, Bucket/pushed/*, Bucket/uploads/*
+PlanRole/plan s3:GetObject on Bucket/plans/*, Bucket/snapshots/*, Bucket/pushed/*
 PlanRole/plan s3:ListBucket on Bucket below plans/*, pages/*, snapshots/*, pushed/*, uploads/*
 PlanRole/plan s3:PutObject on Bucket/plans/*, Bucket/snapshots/*, Bucket/pushed/*
 PlanRole/plan sqs:DeleteMessage on PlanQueue

@@ -94,12 +94,13 @@ fn a_table_that_throttles_and_loses_answers_loses_no_row() {
     let (receiver, held, stage, people) = stage_of(200, 100);
     let (proxy, setting) = super::behind_a_proxy();
     let server = Server::of_stack(&stage, Setting { visibility_seconds: 5, ..setting });
+    // Who asks through the API would hear of it and ask again.
+    let id = server.run("news", no_wish());
     for round in 0..12 {
         proxy.rule("DynamoDB_20120810.PutItem", 3 + round * 4, 1, Fault::LoseAnswer);
         proxy.rule("DynamoDB_20120810", 10 + round * 9, 2, Fault::throttle());
         proxy.rule("DynamoDB_20120810.DeleteItem", round, 1, Fault::LoseAnswer);
     }
-    let id = server.run("news", no_wish());
     let run = server.ended(&id);
     assert_eq!(run["status"], "succeeded", "{run:#}");
     assert_holds(&held, &people);
@@ -151,4 +152,22 @@ fn a_plan_that_cannot_be_kept_is_tried_again_and_fails_with_the_reason_in_the_en
     let run = server.ended(&server.run("news", no_wish()));
     assert_eq!(run["status"], "succeeded", "{run:#}");
     assert_holds(&held, &more);
+}
+
+/// C9: a function that has little time left hands its lane over, and is not ended by Lambda with requests on their way.
+#[test]
+fn a_function_whose_time_is_short_hands_its_lane_over_in_time() {
+    if !super::is_here() {
+        return;
+    }
+    let (receiver, held, stage, people) = stage_of(300, 20);
+    let server = Server::of_stack(&stage, Setting { deliver_timeout: Duration::from_secs(14), ..super::setting() });
+    let run = server.ended(&server.run("news", no_wish()));
+    assert_eq!(run["status"], "succeeded", "{run:#}");
+    assert_holds(&held, &people);
+    // Nothing was cut off: each row came once.
+    assert_eq!((receiver.count(), by_key(&receiver).len()), (300, 300));
+    assert!(server.stack().functions.deliver.calls() >= 2, "fifteen seconds of work are more than one call has");
+    assert_eq!(server.stack().functions.deliver.died(), 0);
+    assert!(receiver.max_in_window(Duration::from_secs(1)) <= 20);
 }

@@ -2,6 +2,7 @@
 //! `serve`; here is what only a stack does.
 
 mod batches;
+mod commands;
 mod faults;
 mod parts;
 mod sources;
