@@ -108,8 +108,7 @@ async fn under_way(stack: &Stack, wall: u64) -> Result<Vec<Task>, PortError> {
     let in_parts: BTreeSet<String> = all.iter().filter(|work| work.part.is_some()).map(|work| work.run.clone()).collect();
     let mut parts = 0;
     for work in all {
-        // Whoever makes the last part has the parts joined; where that was lost, none is under way any more.
-        if work.is_held(wall) || work.part.is_none() && in_parts.contains(&work.run) {
+        if work.is_held(wall) {
             continue;
         }
         let finish = |lane: engine::keys::LaneName, run: &str| Task::Finish {
@@ -118,6 +117,8 @@ async fn under_way(stack: &Stack, wall: u64) -> Result<Vec<Task>, PortError> {
             run: run.to_string(),
         };
         match work::step(&stack.store, &work, wall).await? {
+            // Whoever makes the last part has the parts joined; where that was lost, none is under way any more.
+            Step::Plan if in_parts.contains(&work.run) => {}
             Step::Plan => tasks.push(plan(work)),
             // The others have been asked for, and are asked for again when these are done.
             Step::Part(_) if parts == MOST_PARTS => {}
