@@ -176,9 +176,8 @@ async fn plan_asked<S: Store, O: Objects>(
                 parts::note(shop.store, organization, &run, &missing, shop.clock.now().wall).await?;
                 return Ok(Made::Split(run, missing));
             }
-            let definitions = parts::definitions(ground.project, export);
-            if definitions != split.definitions {
-                return split_run(shop, organization, run, version, Split { round: split.round + 1, definitions, ..split }).await;
+            if let Some(anew) = redefined(ground, export, &split).await? {
+                return split_run(shop, organization, run, version, anew).await;
             }
             let found: Vec<Found> = found.into_iter().map(|(_, found)| found).collect();
             let keys = found.iter().map(|found| found.snapshot_rows + found.added).sum();
@@ -219,6 +218,19 @@ fn ground_of<'a, S: Store, O: Objects>(
     let export = project.exports.get(&run.export).ok_or_else(|| PlanError::other(format!("export {} is gone", run.export)))?;
     may_read(&project.models[&export.model]).map_err(PlanError::other)?;
     Ok((shop.ground(project), export))
+}
+
+/// A new round, where the definitions are not those that a round's parts are made of: its rows are staged anew, too. `None`: they are.
+async fn redefined<S: Store, O: Objects>(ground: Ground<'_, S, O>, export: &Export, split: &Split) -> Result<Option<Split>, PlanError> {
+    let definitions = parts::definitions(ground.project, export);
+    if definitions == split.definitions {
+        return Ok(None);
+    }
+    if let Some(staged) = &split.staged {
+        // What stays of it costs storage until the bucket's lifecycle rule takes it.
+        let _ = ground.remote.forget(staged).await;
+    }
+    Ok(Some(Split { round: split.round + 1, definitions, staged: ground.stage(export).await?, ..split.clone() }))
 }
 
 async fn split_run<S: Store, O: Objects>(
@@ -313,10 +325,9 @@ async fn part_made<S: Store, O: Objects>(
 ) -> Result<PartMade, PlanError> {
     let (ground, export) = ground_of(shop, &run, project, may_read)?;
     let state = state::read(shop.store, organization, &export.id, shop.clock.seconds()).await?.state;
-    let again = Split { round: split.round + 1, ..split.clone() };
-    let definitions = parts::definitions(ground.project, export);
-    let made = if definitions == split.definitions {
-        match plan_part(ground, export, &state, &run, split, part.number).await {
+    let made = match redefined(ground, export, split).await? {
+        Some(anew) => split_run(shop, organization, run, version, anew).await?,
+        None => match plan_part(ground, export, &state, &run, split, part.number).await {
             Ok((found, file)) => {
                 let by = chance::fresh_name("part", shop.clock.now().wall);
                 let found = Found { object: parts::object(&run, part, &by), ..found };
@@ -330,12 +341,11 @@ async fn part_made<S: Store, O: Objects>(
                 return Ok(PartMade::Late);
             }
             Err(PlanError::Source(error)) if error.kind == ErrorKind::TooMany => {
-                split_run(shop, organization, run, version, Split { of: split.of * parts::FINER, ..again }).await?
+                let finer = Split { round: split.round + 1, of: split.of * parts::FINER, ..split.clone() };
+                split_run(shop, organization, run, version, finer).await?
             }
             Err(error) => return Err(error),
-        }
-    } else {
-        split_run(shop, organization, run, version, Split { definitions, ..again }).await?
+        },
     };
     Ok(match made {
         Made::Split(run, parts) => PartMade::Split(Box::new(run), parts),

@@ -87,6 +87,15 @@ impl Place {
         steps
     }
 
+    /// Makes these parts and joins them; gives how many rows are added.
+    async fn finish(&self, run: &str, parts: &[Part]) -> usize {
+        for part in parts {
+            self.part(run, *part, 400).await;
+        }
+        let Taken::Delivering(run, _) = self.begin(run, 400).await else { panic!("all parts are there") };
+        read_back(self, &run).await[&(ActionName::Add as u8)].len()
+    }
+
     /// Makes all parts, in rounds until they are fine enough, and joins them.
     async fn all(&self, run: &str, most_keys: usize) -> (Run, Directory) {
         let mut taken = self.begin(run, most_keys).await;
@@ -219,11 +228,7 @@ fn a_definition_that_changes_between_two_parts_has_all_of_them_made_anew() {
         place.project = engine::configure::parse(&changed).unwrap();
         let Taken::Split(split, parts) = place.part(&run, parts[1], 400).await else { panic!("it is of another shape") };
         assert_eq!(split.split.map(|split| (split.round, split.of)), Some((2, 4)));
-        for part in &parts {
-            place.part(&run, *part, 400).await;
-        }
-        let Taken::Delivering(run, _) = place.begin(&run, 400).await else { panic!("all parts are there") };
-        assert_eq!(read_back(&place, &run).await[&(ActionName::Add as u8)].len(), 1000);
+        assert_eq!(place.finish(&run, &parts).await, 1000);
     });
 }
 
@@ -286,11 +291,42 @@ fn parts_are_never_joined_under_other_definitions_than_theirs() {
         place.project = engine::configure::parse(&changed).unwrap();
         let Taken::Split(split, parts) = place.begin(&run, 400).await else { panic!("they are of another shape") };
         assert_eq!(split.split.map(|split| (split.round, split.of)), Some((2, 4)));
-        for part in &parts {
-            place.part(&run, *part, 400).await;
-        }
-        let Taken::Delivering(run, _) = place.begin(&run, 400).await else { panic!("all parts are there") };
-        assert_eq!(read_back(&place, &run).await[&(ActionName::Add as u8)].len(), 1000);
+        assert_eq!(place.finish(&run, &parts).await, 1000);
+    });
+}
+
+/// All parts of a round read the rows as they were folded for it; a round of other definitions reads them anew.
+#[test]
+fn pushed_rows_are_folded_once_a_round() {
+    now(async {
+        let mut place = Place::new(&People::default());
+        let mut pushed = project("http://127.0.0.1:9");
+        one_by_one(&mut pushed);
+        pushed["models"]["people"]["source"] = serde_json::json!({"type": "push"});
+        place.project = engine::configure::parse(&pushed).unwrap();
+        let push = |place: &Place, people: &People, name: &'static str| {
+            let rows = people.members();
+            let lines: String = rows.values().map(|row| format!("{}\n", serde_json::json!({"upsert": row}))).collect();
+            let model = place.project.models[&Name::new("people").unwrap()].clone();
+            let (store, objects, organization) = (place.store.clone(), place.objects.clone(), place.organization.clone());
+            let seconds = place.clock.seconds();
+            async move {
+                engine::push::changes(&store, &objects, &organization, &model, lines.as_bytes(), name, seconds).await.unwrap().unwrap()
+            }
+        };
+        push(&place, &People::new(1000), "first").await;
+        let run = place.ask().await;
+        let Taken::Split(before, parts) = place.begin(&run, 400).await else { panic!("a thousand keys are too many") };
+        assert!(matches!(place.part(&run, parts[0], 400).await, Taken::Nothing));
+        let mut one_more = People::default();
+        one_more.put(1001, 0);
+        push(&place, &one_more, "second").await;
+        pushed["destinations"]["crm"]["actions"]["add"]["url"] = serde_json::json!("/others");
+        place.project = engine::configure::parse(&pushed).unwrap();
+        let Taken::Split(after, parts) = place.part(&run, parts[1], 400).await else { panic!("it is of another shape") };
+        let staged = |run: Run| run.split.and_then(|split| split.staged).expect("pushed rows are staged");
+        assert_ne!(staged(before), staged(after));
+        assert_eq!(place.finish(&run, &parts).await, 1001);
     });
 }
 
