@@ -68,6 +68,9 @@ def main():
     options = parser.parse_args()
     executables = {name: os.path.join(options.folder, name) for name in FUNCTIONS}
     executables["hello"] = os.path.join(options.folder, "examples", "hello")
+    missing = [path for path in executables.values() if not os.path.exists(path)]
+    if missing:
+        sys.exit(f"{', '.join(missing)}: not there; `cargo build --release --workspace --bins --example hello` builds them")
     with tempfile.TemporaryDirectory() as scratch:
         for path in executables.values():
             first_poll(path, scratch)
