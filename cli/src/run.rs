@@ -19,7 +19,7 @@ use engine::port::{Clock, PortError};
 use engine::run::document::{self, Run, Status, Wish};
 use engine::run::finish::{Because, finish};
 use engine::run::request::{self, Ask, Asked, Refused};
-use engine::run::{begin, state, work};
+use engine::run::{begin, claim, state, work};
 use planning::{self, Begun, Deltas};
 use process::chance::{self, Chance};
 use std::collections::BTreeMap;
@@ -142,7 +142,7 @@ impl Runner<'_> {
                         let reason = "cut short while it was planned; nothing was sent".to_string();
                         request::end(store, organization, run, Status::Failed, reason, self.site.clock.now().wall).await?;
                     }
-                    begin::unclaim(store, organization, &export.id, &id, now).await?;
+                    claim::unclaim(store, organization, &export.id, &id, now).await?;
                     work::done(store, organization, &id, now).await?;
                 }
             }

@@ -4,6 +4,7 @@
 use super::house::House;
 use engine::lane::bell;
 use engine::port::Clock;
+use engine::run::claim;
 use engine::run::work::{self, Step, Work};
 use engine::schedule::{self, Due, Fired};
 use process::chance;
@@ -112,7 +113,7 @@ async fn look_after_one(house: &House, work: &Work) -> Result<bool, String> {
         Step::Deliver(lane) => house.lanes.look(&lane),
         // A machine of one's own makes no plan in parts.
         Step::Part(_) => {}
-        Step::Over => work::done(store, &work.organization, &work.run, wall / 1_000_000).await.map_err(|e| e.to_string())?,
+        Step::Over => claim::clear(store, work, wall / 1_000_000).await.map_err(|e| e.to_string())?,
     }
     Ok(true)
 }

@@ -8,8 +8,8 @@ use engine::model::name::Name;
 use engine::model::source::Source;
 use engine::port::{Clock, PortError, Queue};
 use engine::push;
-use engine::run::retention;
 use engine::run::work::{self, Step};
+use engine::run::{claim, retention};
 use engine::schedule::{self, Fired};
 use engine::ticket::{Task, Ticket};
 use process::chance;
@@ -129,7 +129,7 @@ async fn under_way(stack: &Stack, wall: u64) -> Result<Vec<Task>, PortError> {
             Step::Finish(lane) => tasks.push(finish(lane, &work.run)),
             // Whoever works on the lane says when nothing of it is on its way; where nobody does, nothing is.
             Step::Halt(lane) if ear::is_free(&stack.store, &lane, wall).await? => tasks.push(finish(lane, &work.run)),
-            Step::Over => work::done(&stack.store, &work.organization, &work.name(), wall / 1_000_000).await?,
+            Step::Over => claim::clear(&stack.store, &work, wall / 1_000_000).await?,
             // The bell of its lane is up until it is delivered.
             Step::Deliver(_) | Step::Halt(_) | Step::Wait => {}
         }

@@ -105,6 +105,18 @@ pub fn plan_objects(organization: &Name) -> String {
     format!("plans/{organization}/")
 }
 
+/// The object with the rows of a run's plan. `by` is a name that nobody else has: where two plan the same run, neither writes what the
+/// other's document and parcels tell of.
+pub fn plan_object(organization: &Name, run: &str, by: Option<&str>) -> String {
+    let by = by.map(|by| format!(".{by}")).unwrap_or_default();
+    format!("{}{run}{by}", plan_objects(organization))
+}
+
+/// The objects with the rows of the parts of a run's plan start so.
+pub fn part_objects(organization: &Name, run: &str) -> String {
+    format!("{}{run}.parts/", plan_objects(organization))
+}
+
 /// The objects with what a run sent and got start so.
 pub fn pages(organization: &Name, run: &str) -> String {
     format!("pages/{organization}/{run}/")

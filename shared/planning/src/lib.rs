@@ -6,7 +6,7 @@ mod error;
 mod source;
 mod steps;
 
-use engine::keys::LaneName;
+use engine::keys::{self, LaneName};
 use engine::model::change::Change;
 use engine::model::export::{Export, FirstRun};
 use engine::model::name::Name;
@@ -20,9 +20,9 @@ use engine::run::document::{InvalidRow, LISTED_INVALID_ROWS, Run, Status};
 use engine::run::finish::WriteDelta;
 use engine::run::parts::{Found, Split};
 use engine::run::state::State;
-use engine::run::{begin, work};
+use engine::run::{begin, claim, work};
 use engine::shape::{Compiled, Shape};
-use process::SystemClock;
+use process::{SystemClock, chance};
 use rows::{Diff, DiffRequest, ErrorKind, Share, SourceError};
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -363,13 +363,14 @@ pub async fn carry_out<S: Store, O: Objects>(ground: Ground<'_, S, O>, version: 
     let (store, objects, organization) = (ground.store, ground.objects, ground.organization());
     let Planned { mut run, compiled, directory, file, .. } = planned;
     let wall = ground.clock.now().wall;
+    run.object = keys::plan_object(organization, &run.id, Some(&chance::fresh_name("plan", wall)));
     let kept = if run.status == Status::Held || run.wish.plan_only {
         run.status = Status::Held;
         run.finished_at = Some(wall);
         let kept = begin::keep(store, objects, organization, &run, version, &compiled.shape, &file, wall / 1_000_000).await;
         match kept {
             Ok(_) => {
-                begin::unclaim(store, organization, &run.export, &run.id, ground.clock.seconds()).await?;
+                claim::unclaim_held(store, organization, &run.export, &run.id, ground.clock.seconds()).await?;
                 work::done(store, organization, &run.id, ground.clock.seconds()).await?;
                 Ok(Begun::Held(run))
             }

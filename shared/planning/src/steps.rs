@@ -8,12 +8,12 @@ use engine::model::name::Name;
 use engine::model::project::Project;
 use engine::model::source::Model;
 use engine::plan::layout::Directory;
-use engine::port::{Clock, Objects, PortError, Store};
+use engine::port::{Clock, Expect, Objects, PortError, Store};
 use engine::run::document::{self, Run, Status};
 use engine::run::finish::{Because, finish};
 use engine::run::parts::{self, Found, Split};
 use engine::run::work::Part;
-use engine::run::{begin, request, state, work};
+use engine::run::{begin, claim, request, state, work};
 use process::{SystemClock, chance};
 use rows::ErrorKind;
 use std::path::Path;
@@ -109,9 +109,9 @@ pub async fn begin_run<S: Store, O: Objects>(
 ) -> Result<Taken, PortError> {
     let AskedRun { organization, export, run: id } = asked;
     let (store, now) = (shop.store, shop.clock.seconds());
-    let Some((run, version)) = document::read(store, organization, id, now).await? else {
+    let Some((mut run, mut version)) = document::read(store, organization, id, now).await? else {
         // It was cut short before it had a document.
-        begin::unclaim(store, organization, export, id, now).await?;
+        claim::unclaim(store, organization, export, id, now).await?;
         work::done(store, organization, id, now).await?;
         return Ok(Taken::Nothing);
     };
@@ -122,8 +122,15 @@ pub async fn begin_run<S: Store, O: Objects>(
         return end(shop, organization, (run, version), Status::Canceled, CANCELED).await;
     }
     if run.parcels > 0 {
-        // An earlier process was killed while it put the parcels into the backlog.
+        // An earlier process put parcels into the backlog and came no further. If it lives, it comes too late from here on.
+        run.parcels = 0;
+        version = match document::write(store, organization, &run, Expect::At(version), now).await {
+            Ok(version) => version,
+            Err(PortError::Conflict) => return Ok(Taken::Nothing),
+            Err(error) => return Err(error),
+        };
         begin::withdraw(store, &LaneName::first(organization, &run.destination), id, now).await?;
+        shop.objects.delete(&run.object).await?;
     }
     let before = run.clone();
     match plan_asked(shop, organization, run, version, project, may_read).await {
@@ -330,7 +337,7 @@ async fn part_made<S: Store, O: Objects>(
         None => match plan_part(ground, export, &state, &run, split, part.number).await {
             Ok((found, file)) => {
                 let by = chance::fresh_name("part", shop.clock.now().wall);
-                let found = Found { object: parts::object(&run, part, &by), ..found };
+                let found = Found { object: parts::object(organization, &run.id, part, &by), ..found };
                 shop.objects.adopt(&found.object, &file).await?;
                 parts::keep(shop.store, organization, &run.id, part, &found, shop.clock.seconds()).await?;
                 if wanted(shop, organization, &run.id, part).await?.is_some() {

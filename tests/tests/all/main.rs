@@ -5,6 +5,7 @@ mod aws;
 mod backend;
 mod catalog;
 mod charge;
+mod claims;
 mod contract;
 mod events;
 mod house;

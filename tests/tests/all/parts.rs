@@ -1,7 +1,7 @@
 //! Planning in parts, in one process and in memory: what is joined is the plan that one planner would have made, cut elsewhere.
 
 use crate::journey::stage::{People, one_by_one, project};
-use engine::keys::{ALL_PARTS, run_partition};
+use engine::keys::{self, ALL_PARTS, run_partition};
 use engine::model::action::ActionName;
 use engine::model::name::Name;
 use engine::model::project::Project;
@@ -9,30 +9,31 @@ use engine::plan::block;
 use engine::plan::layout::{self, Directory, Head};
 use engine::plan::rows_by_key::{Chunk, ROW_BYTES, candidates, hash};
 use engine::port::{Clock, Expect, Objects, Store};
+use engine::run::claim;
 use engine::run::document::{self, Run, Status, Wish};
-use engine::run::request::{Ask, cancel, start};
+use engine::run::request::{Ask, Refused, cancel, start};
 use engine::run::work::{self, Part, Step};
-use engine::run::{begin, parts};
 use futures_util::FutureExt;
 use planning::{AskedRun, NoRemote, Shop, Taken};
 use process::{SystemClock, chance};
 use std::collections::BTreeMap;
 use std::io::Cursor;
+use std::path::Path;
 use tests::memory::{MemoryObjects, MemoryStore};
 
 /// A folder with rows, and memory instead of a backend.
-struct Place {
+pub(crate) struct Place {
     folder: tempfile::TempDir,
     scratch: tempfile::TempDir,
-    store: MemoryStore,
-    objects: MemoryObjects,
-    clock: SystemClock,
-    project: Project,
-    organization: Name,
+    pub(crate) store: MemoryStore,
+    pub(crate) objects: MemoryObjects,
+    pub(crate) clock: SystemClock,
+    pub(crate) project: Project,
+    pub(crate) organization: Name,
 }
 
 impl Place {
-    fn new(people: &People) -> Place {
+    pub(crate) fn new(people: &People) -> Place {
         let mut project = project("http://127.0.0.1:9");
         one_by_one(&mut project);
         let folder = tempfile::tempdir().unwrap();
@@ -50,12 +51,43 @@ impl Place {
 
     /// A planner that may hold so many keys.
     fn shop(&self, most_keys: usize) -> Shop<'_, MemoryStore, MemoryObjects> {
-        let (folder, scratch) = (self.folder.path(), self.scratch.path());
-        Shop { folder, remote: &NoRemote, scratch, store: &self.store, objects: &self.objects, clock: &self.clock, most_keys }
+        self.shop_with(&self.store, self.scratch.path(), most_keys)
     }
 
-    async fn ask(&self) -> String {
-        let (export, destination) = (Name::new("news").unwrap(), Name::new("crm").unwrap());
+    /// The same, with this store and this folder for its files.
+    pub(crate) fn shop_with<'a, S>(&'a self, store: &'a S, scratch: &'a Path, most_keys: usize) -> Shop<'a, S, MemoryObjects> {
+        let folder = self.folder.path();
+        Shop { folder, remote: &NoRemote, scratch, store, objects: &self.objects, clock: &self.clock, most_keys }
+    }
+
+    pub(crate) fn rows(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("people.csv")).unwrap()
+    }
+
+    pub(crate) fn write_rows(&self, csv: &str) {
+        std::fs::write(self.folder.path().join("people.csv"), csv).unwrap();
+    }
+
+    pub(crate) fn export(&self) -> Name {
+        Name::new("news").unwrap()
+    }
+
+    pub(crate) fn destination(&self) -> Name {
+        Name::new("crm").unwrap()
+    }
+
+    /// Where a run's parcels lie.
+    pub(crate) async fn directory(&self, run: &str) -> Directory {
+        let (run, _) = document::read(&self.store, &self.organization, run, 0).await.unwrap().unwrap();
+        layout::read_directory(&mut Cursor::new(self.objects.get(&run.object, None).await.unwrap())).unwrap()
+    }
+
+    pub(crate) async fn ask(&self) -> String {
+        self.try_to_ask().await.unwrap()
+    }
+
+    pub(crate) async fn try_to_ask(&self) -> Result<String, Refused> {
+        let (export, destination) = (self.export(), self.destination());
         let (run, wall) = (chance::fresh_name("run", self.clock.now().wall), self.clock.now().wall);
         let ask = Ask {
             organization: &self.organization,
@@ -65,8 +97,7 @@ impl Place {
             wish: Wish::default(),
             hash_seed: 5,
         };
-        start(&self.store, ask, wall).await.unwrap().unwrap();
-        run
+        Ok(start(&self.store, ask, wall).await.unwrap()?.run.id)
     }
 
     async fn begin(&self, run: &str, most_keys: usize) -> Taken {
@@ -169,7 +200,7 @@ fn a_plan_that_is_joined_has_every_row_once_and_finds_it_by_its_key() {
         wanted.sort();
         assert_eq!((added, keys.len()), (wanted, 1));
         // Nothing of the parts is left, and nothing but the delivery is under way.
-        assert_eq!(place.objects.list(&parts::objects(&run)).await.unwrap(), Vec::<String>::new());
+        assert_eq!(place.objects.list(&keys::part_objects(&place.organization, &run.id)).await.unwrap(), Vec::<String>::new());
         let steps = place.under_way().await;
         assert!(matches!(&steps[..], [(name, Step::Deliver(_))] if *name == run.id), "{steps:?}");
     });
@@ -367,14 +398,14 @@ fn a_model_that_has_become_small_is_planned_at_once_again() {
             async move { engine::run::state::read(&store, &organization, &export, 0).await.unwrap().state }
         };
         assert_eq!(state(&place).await.parts, Some(4));
-        begin::unclaim(&place.store, &place.organization, &run.export, &run.id, 0).await.unwrap();
+        claim::unclaim(&place.store, &place.organization, &run.export, &run.id, 0).await.unwrap();
         std::fs::write(place.folder.path().join("people.csv"), People::new(200).csv()).unwrap();
         for (parts, next) in [(Some(4), None), (None, None)] {
             let asked = place.ask().await;
             let (planned, _) = place.all(&asked, 400).await;
             assert_eq!((planned.split.map(|split| split.of), planned.totals.added), (parts, 200));
             assert_eq!(state(&place).await.parts, next);
-            begin::unclaim(&place.store, &place.organization, &planned.export, &planned.id, 0).await.unwrap();
+            claim::unclaim(&place.store, &place.organization, &planned.export, &planned.id, 0).await.unwrap();
         }
     });
 }

@@ -18,7 +18,7 @@ use crate::lane::pump::{Grant, Leaving, Next, Pump, Settings, Slot};
 use crate::lane::{bell, pause};
 use crate::model::destination::Destination;
 use crate::plan::block::{self, PlannedRow};
-use crate::port::{Clock, Exchange, Key, Now, Objects, Outgoing, PortError, Store, Transport};
+use crate::port::{Clock, Exchange, Expect, Key, Now, Objects, Outgoing, PortError, Store, Transport};
 use crate::record::page::LoggedRequest;
 use crate::record::segment::Segment;
 use crate::run::document;
@@ -106,7 +106,15 @@ struct Context {
     export: String,
     names: Vec<String>,
     started_at: String,
+    begun_at: Option<u64>,
     compiled: Compiled,
+}
+
+impl Context {
+    /// Whether a parcel was put into the backlog by someone who planned or approved the run as well and came too late.
+    fn is_stray(&self, parcel: &Parcel) -> bool {
+        parcel.again.is_none() && self.begun_at.is_some_and(|begun_at| begun_at != parcel.due)
+    }
 }
 
 /// What is on its way.
@@ -502,6 +510,10 @@ impl<'a, S: Store, O: Objects, T: Transport, C: Clock> Worker<'a, S, O, T, C> {
                     None => continue,
                 }
             }
+            if self.contexts[&parcel.run].is_stray(&parcel) {
+                self.ports.store.delete(&key, Expect::Any, wall).await?;
+                continue;
+            }
             self.open(key, parcel).await?;
         }
         Ok(())
@@ -534,7 +546,7 @@ impl<'a, S: Store, O: Objects, T: Transport, C: Clock> Worker<'a, S, O, T, C> {
         let shape = document::read_shape(self.ports.store, organization, &run, now).await?;
         let compiled = Compiled::new(shape).map_err(|e| PortError::Failed(format!("what {} pinned cannot be used: {e}", run.id)))?;
         let started_at = run.started_at_text();
-        Ok(Some(Context { export: run.export.to_string(), names: run.field_names, started_at, compiled }))
+        Ok(Some(Context { export: run.export.to_string(), names: run.field_names, started_at, begun_at: run.begun_at, compiled }))
     }
 
     async fn load(&mut self, slot: Slot) -> Result<(), PortError> {

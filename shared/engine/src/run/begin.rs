@@ -3,7 +3,7 @@
 //! Parcels are worked on only once the run's document says `delivering`, so a plan that was cut short is never executed in part.
 
 use super::document::{self, Run, Status};
-use super::progress::Progress;
+use super::progress::{self, Progress};
 use super::state;
 use crate::keys::{self, LaneName};
 use crate::lane::backlog::{Holds, Parcel};
@@ -16,17 +16,6 @@ use std::path::Path;
 
 /// Parcels written at once.
 const WRITES: usize = 500;
-
-/// Gives an export back without having changed its snapshot.
-pub async fn unclaim<S: Store>(store: &S, organization: &Name, export: &Name, run: &str, now: u64) -> Result<(), PortError> {
-    let changed = state::change(store, organization, export, now, |state| {
-        if state.current.as_deref() == Some(run) {
-            state.current = None;
-        }
-        Ok::<(), ()>(())
-    });
-    changed.await.map(drop)
-}
 
 /// Keeps a planned run: `file` holds its rows and goes into the object store, what shapes its requests is pinned, and its document
 /// (at `version` until now) says how it stands. Gives the new version; `Conflict`: it was changed meanwhile, a person cancels it.
@@ -43,22 +32,30 @@ pub async fn keep<S: Store, O: Objects>(
 ) -> Result<u64, PortError> {
     document::pin(store, organization, &run.export, shape, now).await?;
     objects.adopt(&run.object, file).await?;
-    let version = document::write(store, organization, run, Expect::At(version), now).await?;
-    if run.status == Status::Held && !run.wish.plan_only {
-        hold(store, objects, organization, run, now).await?;
-    }
+    let is_held = run.status == Status::Held && !run.wish.plan_only;
+    let before = if is_held { hold(store, organization, run, now).await? } else { None };
+    let version = match document::write(store, organization, run, Expect::At(version), now).await {
+        Ok(version) => version,
+        Err(error) => {
+            if matches!(error, PortError::Conflict) {
+                objects.delete(&run.object).await?;
+            }
+            return Err(error);
+        }
+    };
+    supersede(store, objects, organization, before, now).await?;
     Ok(version)
 }
 
-/// A guard holds this run now; one that was held before it will never be executed.
-async fn hold<S: Store, O: Objects>(store: &S, objects: &O, organization: &Name, run: &Run, now: u64) -> Result<(), PortError> {
+/// A guard holds this run from now on. Gives the one that was held before it, which will never be executed.
+async fn hold<S: Store>(store: &S, organization: &Name, run: &Run, now: u64) -> Result<Option<String>, PortError> {
     let mut before = None;
     let held = state::change(store, organization, &run.export, now, |state| {
         before = state.held.replace(run.id.clone());
         Ok::<(), ()>(())
     });
     drop(held.await?);
-    supersede(store, objects, organization, before.filter(|before| *before != run.id), now).await
+    Ok(before.filter(|before| *before != run.id))
 }
 
 /// A run that was held is out of date: a later one was planned.
@@ -96,8 +93,8 @@ pub async fn start<S: Store>(
 ) -> Result<(), PortError> {
     let now = wall / 1_000_000;
     let organization = &lane.organization;
-    let progress = Document { body: Progress::new(directory.parcels.len() as u32).body(), ..Document::default() };
-    store.put(&keys::progress(lane, &run.id), progress, Expect::Any, now).await?;
+    begin_progress(store, lane, &run.id, version, directory.parcels.len() as u32, now).await?;
+    run.begun_at = Some(wall);
     for places in directory.parcels.chunks(WRITES) {
         let writes = places.iter().map(|place| parcel(run, place, wall).put(lane)).collect();
         for answer in store.write(writes, now).await? {
@@ -114,6 +111,20 @@ pub async fn start<S: Store>(
     });
     drop(planned.await?);
     bell::ring(store, lane, wall, now).await.map(drop)
+}
+
+/// Begins the progress of a run whose document is at `version`. `Conflict`: someone else is putting it to work, or has.
+async fn begin_progress<S: Store>(store: &S, lane: &LaneName, run: &str, version: u64, parcels: u32, now: u64) -> Result<(), PortError> {
+    let (key, document) = (keys::progress(lane, run), Document { body: Progress::new(parcels).body(), ..Document::default() });
+    match store.put(&key, document.clone(), Expect::Absent, now).await {
+        Err(PortError::Conflict) => {}
+        other => return other.map(drop),
+    }
+    // What a dead process left is begun anew; what belongs to a run that was put to work meanwhile stays.
+    let there = progress::read(store, lane, run, now).await?;
+    let is_ours = document::read(store, &lane.organization, run, now).await?.is_some_and(|(_, found)| found == version);
+    let (Some((_, there)), true) = (there, is_ours) else { return Err(PortError::Conflict) };
+    store.put(&key, document, Expect::At(there), now).await.map(drop)
 }
 
 /// Keeps a planned run and puts it to work at once.

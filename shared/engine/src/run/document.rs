@@ -152,6 +152,10 @@ pub struct Run {
     pub mapping_version: String,
     /// The object with its rows.
     pub object: String,
+    /// When it was put to work, Unix microseconds: parcels of its plan that are due at another time are of someone who planned or approved
+    /// it as well and came too late.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub begun_at: Option<u64>,
     /// The names of the rows' fields.
     pub field_names: Vec<String>,
     /// How many parcels it has.
@@ -200,7 +204,8 @@ impl Run {
             finished_at: None,
             shape_version: String::new(),
             mapping_version: String::new(),
-            object: format!("{}{id}", keys::plan_objects(organization)),
+            object: keys::plan_object(organization, id, None),
+            begun_at: None,
             field_names: Vec::new(),
             parcels: 0,
             totals: Totals::default(),

@@ -1,6 +1,7 @@
 //! Runs: one execution of an export, from its plan to the snapshot that remembers it.
 
 pub mod begin;
+pub mod claim;
 pub mod document;
 pub mod finish;
 pub mod outcome;

@@ -132,13 +132,8 @@ pub fn enough(keys: u64, most: usize) -> Option<u32> {
 
 /// The name of an object for the plan of a part. `by` is a name that nobody else has: where two make the same part, neither writes what
 /// the other's document tells of.
-pub fn object(run: &Run, part: Part, by: &str) -> String {
-    format!("{}{}.{}.{by}", objects(run), part.round, part.number)
-}
-
-/// The objects with the plans of a run's parts start so.
-pub fn objects(run: &Run) -> String {
-    format!("{}.parts/", run.object)
+pub fn object(organization: &Name, run: &str, part: Part, by: &str) -> String {
+    format!("{}{}.{}.{by}", keys::part_objects(organization, run), part.round, part.number)
 }
 
 /// Splits a run whose document is at `version`, and notes its parts as under way. `Conflict`: it was changed meanwhile.
@@ -221,7 +216,7 @@ pub async fn forget<S: Store, O: Objects>(store: &S, objects: &O, organization: 
     let parts: Vec<Part> = stored.iter().filter_map(|stored| keys::parse_part(&stored.key.sort)).collect();
     let notes = parts.iter().map(|part| keys::work(organization, &work::name(&run.id, Some(*part))));
     let keys: Vec<_> = stored.iter().map(|stored| stored.key.clone()).chain(notes).collect();
-    for name in objects.list(&self::objects(run)).await? {
+    for name in objects.list(&keys::part_objects(organization, &run.id)).await? {
         objects.delete(&name).await?;
     }
     for answer in store.write(keys.into_iter().map(|key| Write::Delete(key, Expect::Any)).collect(), now).await? {

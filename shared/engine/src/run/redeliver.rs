@@ -1,8 +1,9 @@
 //! Redelivery: a person asks for another attempt of deliveries of a run that has ended (semantics.md 15).
 
+use super::claim::{self, Busy};
 use super::document::{self, Run, Status};
+use super::progress;
 use super::work::{self, Work};
-use super::{progress, state};
 use crate::keys::{self, LaneName};
 use crate::lane::backlog::{Again, Holds, Parcel};
 use crate::lane::bell;
@@ -17,6 +18,12 @@ pub enum Refused {
     LaterRun(String),
     /// The run has not ended.
     Unfinished,
+}
+
+impl From<Busy> for Refused {
+    fn from(Busy(run): Busy) -> Self {
+        Refused::LaterRun(run)
+    }
 }
 
 /// Puts deliveries of a run (parcel, place) back into the backlog, under the same ids and keys.
@@ -36,11 +43,10 @@ pub async fn again<S: Store>(
     let id = run.id.clone();
     let note = Work::new(organization, &run.export, &id, wall);
     work::note(store, &note, now).await?;
-    let claimed = state::change(store, organization, &run.export, now, |state| match (&state.last_planned, &state.current) {
-        (Some(last), _) if *last != id => Err(Refused::LaterRun(last.clone())),
-        (_, Some(other)) if *other != id => Err(Refused::LaterRun(other.clone())),
+    let claimed = claim::claim(store, organization, &run.export, &id, now, |state| match &state.last_planned {
+        Some(last) if *last != id => Err(Refused::LaterRun(last.clone())),
         _ => {
-            state.current = Some(id.clone());
+            state.last_planned = Some(id.clone());
             Ok(())
         }
     });

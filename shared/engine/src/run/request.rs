@@ -2,6 +2,7 @@
 //! for in the documents.
 
 use super::begin;
+use super::claim::{self, Busy, unclaim};
 use super::document::{self, Run, Status, Wish};
 use super::retention;
 use super::state::{self, State};
@@ -25,6 +26,12 @@ pub enum Refused {
     Not(Status),
     /// The export has run, or another run of it was planned, since this plan was made.
     MovedOn,
+}
+
+impl From<Busy> for Refused {
+    fn from(Busy(run): Busy) -> Self {
+        Refused::Busy(run)
+    }
 }
 
 /// Which run is asked for.
@@ -63,22 +70,19 @@ pub async fn start<S: Store>(store: &S, ask: Ask<'_>, wall: u64) -> Result<Resul
     let note = Work::new(organization, export, run, wall);
     retention::note(store, organization, now).await?;
     work::note(store, &note, now).await?;
-    let claimed = state::change(store, organization, export, now, |state| {
+    let seed = |state: &mut State| -> Result<(), Refused> {
         state.hash_seed.get_or_insert(hash_seed);
-        match &state.current {
-            _ if wish.plan_only => Ok(()),
-            Some(other) if other != run => Err(other.clone()),
-            _ => {
-                state.current = Some(run.to_string());
-                Ok(())
-            }
-        }
-    });
-    let state = match claimed.await? {
+        Ok(())
+    };
+    let claimed = match wish.plan_only {
+        true => state::change(store, organization, export, now, seed).await?,
+        false => claim::claim(store, organization, export, run, now, seed).await?,
+    };
+    let state = match claimed {
         Ok(state) => state,
-        Err(other) => {
+        Err(refused) => {
             work::done(store, organization, run, now).await?;
-            return Ok(Err(Refused::Busy(other)));
+            return Ok(Err(refused));
         }
     };
     let asked = Run::asked(run, organization, export, destination, wish, wall);
@@ -105,7 +109,7 @@ pub async fn end<S: Store>(
     let now = wall / 1_000_000;
     let ended = Run { status, reason: Some(reason), finished_at: Some(wall), ..run };
     document::write(store, organization, &ended, Expect::At(version), now).await?;
-    begin::unclaim(store, organization, &ended.export, &ended.id, now).await?;
+    unclaim(store, organization, &ended.export, &ended.id, now).await?;
     work::done(store, organization, &ended.id, now).await?;
     Ok(ended)
 }
@@ -113,7 +117,7 @@ pub async fn end<S: Store>(
 /// Takes back a run of which nothing was kept: it is as if nobody had asked for it, so that its id can be used again.
 pub async fn take_back<S: Store>(store: &S, organization: &Name, run: &Run, now: u64) -> Result<(), PortError> {
     store.delete(&keys::run(organization, &run.id), Expect::Any, now).await?;
-    begin::unclaim(store, organization, &run.export, &run.id, now).await?;
+    unclaim(store, organization, &run.export, &run.id, now).await?;
     work::done(store, organization, &run.id, now).await
 }
 
@@ -155,14 +159,13 @@ pub async fn approve<S: Store>(
     }
     let note = Work::new(organization, &found.export, run, wall);
     work::note(store, &note, now).await?;
-    let claimed = state::change(store, organization, &found.export, now, |state| match &state.current {
-        Some(other) if other != run => Err(Refused::Busy(other.clone())),
-        _ if state.snapshot.clone().unwrap_or_default() != found.snapshot => Err(Refused::MovedOn),
-        _ => {
-            state.current = Some(run.to_string());
-            state.held = None;
-            Ok(())
+    let claimed = claim::claim(store, organization, &found.export, run, now, |state| {
+        let is_last = found.wish.plan_only || state.current.as_deref() == Some(run) || state.held.as_deref() == Some(run);
+        if !is_last || state.snapshot.clone().unwrap_or_default() != found.snapshot {
+            return Err(Refused::MovedOn);
         }
+        state.held = None;
+        Ok(())
     });
     if let Err(refused) = claimed.await? {
         work::done(store, organization, run, now).await?;
@@ -178,7 +181,7 @@ pub async fn approve<S: Store>(
         Err(PortError::Conflict) => match document::read(store, organization, run, now).await? {
             Some((there, _)) if matches!(there.status, Status::Planning | Status::Delivering) => Ok(Ok(there)),
             Some((there, _)) => {
-                begin::unclaim(store, organization, &there.export, run, now).await?;
+                unclaim(store, organization, &there.export, run, now).await?;
                 work::done(store, organization, run, now).await?;
                 Ok(Err(Refused::Not(there.status)))
             }

@@ -151,7 +151,8 @@ fn parse(stored: &Stored) -> Result<Work, PortError> {
     serde_json::from_slice(&stored.body).map_err(|e| PortError::Failed(format!("the note of {} cannot be read: {e}", stored.key.sort)))
 }
 
-/// A note without a run is left by a process that was killed; a younger one may be just being written, microseconds.
+/// A note without a run, or of one that is over, is left by a process that was killed; with a younger one the run may be just being written,
+/// or just being delivered again, microseconds.
 const ABANDONED_AFTER: u64 = 60_000_000;
 
 /// What a run that is under way needs next.
@@ -169,7 +170,7 @@ pub enum Step {
     Finish(LaneName),
     /// Its document is just being written.
     Wait,
-    /// It is over; its note can go.
+    /// It is over; what is left of it can go ([`super::claim::clear`]).
     Over,
 }
 
@@ -198,7 +199,8 @@ pub async fn step<S: Store>(store: &S, work: &Work, wall: u64) -> Result<Step, P
                 (false, false) => Step::Deliver(lane),
             }
         }
-        _ => Step::Over,
+        _ if wall > work.asked_at + ABANDONED_AFTER => Step::Over,
+        _ => Step::Wait,
     })
 }
 

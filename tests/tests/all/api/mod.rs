@@ -12,4 +12,4 @@ mod runs;
 mod schema;
 mod stage;
 mod trying_out;
-mod work;
+pub(crate) mod work;

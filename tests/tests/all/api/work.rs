@@ -20,6 +20,7 @@ use serde_json::json;
 use std::cell::{Cell, RefCell};
 use std::io::Cursor;
 use std::path::PathBuf;
+use tests::memory::{MemoryObjects, MemoryStore};
 
 /// Answers requests in order; the last answer stands for all that follow.
 struct Answers(RefCell<Vec<u16>>);
@@ -115,13 +116,27 @@ pub async fn plan(stage: &Stage, organization: &str, run: &str, ids: &[&str], he
 /// Delivers what is in the backlog of `crm`, to answers with these statuses, and finishes the run.
 pub async fn deliver(stage: &Stage, organization: &str, run: &str, answers: &[u16]) {
     let (office, organization) = (&stage.office, &Name::new(organization).expect("a name"));
-    let lane = lane(organization);
     let project = project(stage, organization).await;
-    let clock = Jumping(Cell::new(office.wall.get()));
     let transport = Answers(RefCell::new(answers.to_vec()));
-    let ports = Ports { store: &office.store, objects: &office.objects, transport: &transport, clock: &clock };
+    let lane = lane(organization);
+    let wall = work_off(&office.store, &office.objects, &project, &lane, &transport, office.wall.get()).await;
+    finish(&office.store, &office.objects, &lane, run, Because::Done, &Nowhere, wall).await.expect("it can be finished");
+    office.wall.set(wall);
+}
+
+/// Works off a lane; gives the wall-clock time then.
+pub async fn work_off(
+    store: &MemoryStore,
+    objects: &MemoryObjects,
+    project: &Project,
+    lane: &LaneName,
+    transport: &impl Transport,
+    wall: u64,
+) -> u64 {
+    let clock = Jumping(Cell::new(wall));
+    let ports = Ports { store, objects, transport, clock: &clock };
     let job = Job {
-        lane: &lane,
+        lane,
         destination: &project.destinations[&lane.destination],
         owner: "test",
         predecessor: Predecessor::Dead,
@@ -130,6 +145,5 @@ pub async fn deliver(stage: &Stage, organization: &str, run: &str, answers: &[u1
         canary: None,
     };
     drive(ports, job, &Unwatched, &mut || 0.5, futures_util::stream::pending()).await.expect("memory does not fail");
-    office.wall.set(clock.0.get());
-    finish(&office.store, &office.objects, &lane, run, Because::Done, &Nowhere, office.wall.get()).await.expect("it can be finished");
+    clock.0.get()
 }

@@ -4,7 +4,7 @@
 mod changes;
 mod crashes;
 mod origins;
-mod stepped;
+pub(crate) mod stepped;
 mod tokens;
 mod unseen;
 

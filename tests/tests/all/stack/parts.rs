@@ -2,10 +2,10 @@
 
 use crate::journey::stage::{Held, People, Stage, assert_holds, keep, project};
 use crate::serve::server::{Server, no_wish};
-use engine::keys::{ALL_PARTS, WORK, run_partition};
+use engine::keys::{ALL_PARTS, WORK, part_objects, run_partition};
 use engine::model::name::Name;
 use engine::port::{Objects, Store};
-use engine::run::{document, parts};
+use engine::run::document;
 use serde_json::{Value, json};
 use std::time::Duration;
 use tests::receiver::{Action, Always, Receiver};
@@ -40,7 +40,7 @@ fn parts_of(server: &Server, run: &Value) -> u32 {
         let start = std::time::Instant::now();
         loop {
             let documents = store.list(&run_partition(&organization, id), ALL_PARTS.0..ALL_PARTS.1, 1000, 0).await.unwrap();
-            let objects = objects.list(&parts::objects(&run)).await.unwrap();
+            let objects = objects.list(&part_objects(&organization, id)).await.unwrap();
             if documents.is_empty() && objects.is_empty() {
                 break;
             }

@@ -1,0 +1,328 @@
+//! Who has an export, at every moment: whoever sees a run at rest may start the next one, and nothing that died keeps an export.
+
+use crate::api::work::work_off;
+use crate::catalog::stepped::{Pace, Stepped};
+use crate::journey::stage::People;
+use crate::parts::Place;
+use engine::keys::LaneName;
+use engine::lane::backlog;
+use engine::port::{Clock, Exchange, Outgoing, PortError, Response, Transport};
+use engine::run::document::{self, Status};
+use engine::run::request::{Refused, approve};
+use engine::run::work::{self, Step};
+use engine::run::{claim, progress, state};
+use futures_util::FutureExt;
+use planning::{AskedRun, Taken};
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+
+/// How a run comes to rest without anything being sent.
+#[derive(Clone, Copy, Debug)]
+enum Rest {
+    /// A guard holds it.
+    Held,
+    /// Its rows cannot be read.
+    Failed,
+}
+
+impl Rest {
+    fn place(self) -> Place {
+        let place = Place::new(&People::new(20));
+        let csv = place.rows();
+        match self {
+            // Half of the rows have no key.
+            Rest::Held => place.write_rows(&format!("{csv}{}", ",nobody@example.com,x\n".repeat(20))),
+            Rest::Failed => place.write_rows("this is\"no\nCSV"),
+        }
+        place
+    }
+
+    fn status(self) -> Status {
+        match self {
+            Rest::Held => Status::Held,
+            Rest::Failed => Status::Failed,
+        }
+    }
+}
+
+fn now<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
+}
+
+/// Plans a run with a store of this pace, as a process of its own.
+async fn plan(place: &Place, store: &Stepped, run: &str) -> Result<Taken, PortError> {
+    let export = place.export();
+    let asked = AskedRun { organization: &place.organization, export: &export, run };
+    let scratch = tempfile::tempdir().unwrap();
+    planning::begin_run(place.shop_with(store, scratch.path(), usize::MAX), asked, Ok(&place.project), &|_| Ok(())).await
+}
+
+async fn status(place: &Place, run: &str) -> Status {
+    document::read(&place.store, &place.organization, run, 0).await.unwrap().expect("it was asked for").0.status
+}
+
+/// How many calls of the store planning a run takes.
+async fn calls(rest: Rest) -> usize {
+    let place = rest.place();
+    let run = place.ask().await;
+    let store = Stepped::new(&place.store, Pace::DieAt(usize::MAX));
+    plan(&place, &store, &run).await.unwrap();
+    assert_eq!(status(&place, &run).await, rest.status());
+    store.calls.get()
+}
+
+#[test]
+fn the_next_run_starts_as_soon_as_the_one_before_is_seen_at_rest() {
+    now(async {
+        for rest in [Rest::Held, Rest::Failed] {
+            let mut at_rest_and_not_done = 0;
+            for at in 0..calls(rest).await {
+                let place = rest.place();
+                let first = place.ask().await;
+                let store = Stepped::new(&place.store, Pace::StopAt(at));
+                let mut planning = Box::pin(plan(&place, &store, &first));
+                assert!((&mut planning).now_or_never().is_none(), "{rest:?}: stopped before call {at}");
+                let second = place.try_to_ask().await;
+                if status(&place, &first).await == Status::Planning {
+                    assert_eq!(second, Err(Refused::Busy(first.clone())), "{rest:?} {at}");
+                    continue;
+                }
+                at_rest_and_not_done += 1;
+                let second = second.unwrap_or_else(|refused| panic!("{rest:?} {at}: {refused:?}"));
+                // The first one lets go of nothing that is not its own.
+                planning.await.unwrap();
+                assert_eq!(place.state().await.current, Some(second), "{rest:?} {at}");
+            }
+            assert!(at_rest_and_not_done > 0, "{rest:?}");
+        }
+    });
+}
+
+#[test]
+fn a_plan_that_is_approved_as_soon_as_it_is_seen_held_keeps_its_export() {
+    now(async {
+        let mut approved = 0;
+        for at in 0..calls(Rest::Held).await {
+            let place = Rest::Held.place();
+            let run = place.ask().await;
+            let store = Stepped::new(&place.store, Pace::StopAt(at));
+            let mut planning = Box::pin(plan(&place, &store, &run));
+            assert!((&mut planning).now_or_never().is_none(), "stopped before call {at}");
+            if status(&place, &run).await != Status::Held {
+                continue;
+            }
+            approved += 1;
+            let directory = place.directory(&run).await;
+            let lane = place.lane();
+            let wall = place.clock.now().wall;
+            assert!(approve(&place.store, &lane, &run, &directory, wall).await.unwrap().is_ok(), "{at}");
+            planning.await.unwrap();
+            assert_eq!(status(&place, &run).await, Status::Delivering);
+            assert_eq!(place.state().await.current, Some(run.clone()), "{at}");
+            assert_eq!(place.try_to_ask().await, Err(Refused::Busy(run.clone())), "{at}");
+        }
+        assert!(approved > 0);
+    });
+}
+
+#[test]
+fn nothing_that_died_while_it_let_go_keeps_an_export_or_is_under_way_for_ever() {
+    now(async {
+        for rest in [Rest::Held, Rest::Failed] {
+            for at in 0..calls(rest).await {
+                let place = rest.place();
+                let run = place.ask().await;
+                plan(&place, &Stepped::new(&place.store, Pace::DieAt(at)), &run).await.expect_err("it died");
+                if status(&place, &run).await != rest.status() {
+                    // Whoever looks plans it anew.
+                    assert_eq!(place.steps_in(0).await, [Step::Plan], "{rest:?} {at}");
+                    plan(&place, &Stepped::new(&place.store, Pace::DieAt(usize::MAX)), &run).await.unwrap();
+                    assert_eq!(status(&place, &run).await, rest.status(), "{rest:?} {at}");
+                }
+                // Within a minute the run may just be beginning again.
+                assert!(place.steps_in(0).await.iter().all(|step| *step == Step::Wait), "{rest:?} {at}");
+                for work in work::list(&place.store, 0).await.unwrap() {
+                    let later = place.clock.now().wall + 61_000_000;
+                    assert_eq!(work::step(&place.store, &work, later).await.unwrap(), Step::Over);
+                    claim::clear(&place.store, &work, 0).await.unwrap();
+                }
+                assert_eq!((place.state().await.current, place.steps_in(0).await), (None, vec![]), "{rest:?} {at}");
+            }
+        }
+    });
+}
+
+#[test]
+fn a_held_plan_is_refused_once_another_is_held_whenever_its_planner_died() {
+    now(async {
+        for at in 0..calls(Rest::Held).await {
+            let place = Rest::Held.place();
+            let first = place.ask().await;
+            plan(&place, &Stepped::new(&place.store, Pace::DieAt(usize::MAX)), &first).await.unwrap();
+            let second = place.try_to_ask().await.unwrap();
+            // It dies at this call; the next one to look plans it again.
+            let _ = plan(&place, &Stepped::new(&place.store, Pace::DieAt(at)), &second).await;
+            plan(&place, &Stepped::new(&place.store, Pace::DieAt(usize::MAX)), &second).await.unwrap();
+            assert_eq!(status(&place, &second).await, Status::Held);
+            let directory = place.directory(&second).await;
+            let lane = place.lane();
+            let wall = place.clock.now().wall;
+            let refused = approve(&place.store, &lane, &first, &directory, wall).await.unwrap();
+            assert!(matches!(refused, Err(Refused::Not(Status::Canceled) | Refused::MovedOn)), "{at}: {refused:?}");
+            assert!(approve(&place.store, &lane, &second, &directory, wall).await.unwrap().is_ok(), "{at}");
+        }
+    });
+}
+
+/// Takes every request and answers 200.
+struct Seen(RefCell<Vec<String>>);
+
+impl Transport for Seen {
+    async fn send(&self, request: Outgoing) -> Exchange {
+        self.0.borrow_mut().push(String::from_utf8(request.body.expect("each has a body")).expect("JSON"));
+        Exchange::Response(Response { status: 200, headers: vec![], body: b"{}".to_vec(), truncated: false })
+    }
+}
+
+/// What a planner that was taken for dead still does comes to nothing, wherever both stood still, though the other one read other rows.
+#[test]
+fn two_that_plan_the_same_run_come_to_one_plan() {
+    now(async {
+        let alone = Place::new(&People::new(30));
+        let store = Stepped::new(&alone.store, Pace::DieAt(usize::MAX));
+        plan(&alone, &store, &alone.ask().await).await.unwrap();
+        let calls = store.calls.get();
+        assert!(calls > 8, "{calls}");
+        let mut plans = BTreeSet::new();
+        // The other one takes up what the slow one left, which is a few calls more.
+        for (slow_at, quick_at) in (0..calls).flat_map(|slow| (0..calls + 6).map(move |quick| (slow, quick))) {
+            let place = Place::new(&People::new(30));
+            let run = place.ask().await;
+            let (slow, quick) = (Stepped::new(&place.store, Pace::StopAt(slow_at)), Stepped::new(&place.store, Pace::StopAt(quick_at)));
+            let mut slow = Box::pin(plan(&place, &slow, &run));
+            assert!((&mut slow).now_or_never().is_none(), "stopped before call {slow_at}");
+            place.write_rows(&People::new(50).csv());
+            let mut quick = Box::pin(plan(&place, &quick, &run));
+            let begun = (&mut quick).now_or_never();
+            let mut taken = vec![slow.await];
+            taken.push(match begun {
+                Some(begun) => begun,
+                None => quick.await,
+            });
+            for taken in taken {
+                assert!(
+                    matches!(taken, Ok(Taken::Delivering(..) | Taken::Nothing) | Err(PortError::Conflict)),
+                    "{slow_at} {quick_at}: {taken:?}"
+                );
+            }
+            if status(&place, &run).await == Status::Planning {
+                // Each came in the other's way: whoever looks next plans it anew.
+                plan(&place, &Stepped::new(&place.store, Pace::DieAt(usize::MAX)), &run).await.unwrap();
+            }
+            plans.insert(place.delivered_once(&run).await);
+        }
+        assert_eq!(plans, BTreeSet::from([30, 50]), "rows of the one or of the other");
+    });
+}
+
+/// Marks of what is done are not lost to who comes too late.
+#[test]
+fn a_planner_that_comes_too_late_changes_nothing_of_what_was_delivered() {
+    now(async {
+        let mut late = 0;
+        for at in 0.. {
+            let place = Place::new(&People::new(30));
+            let run = place.ask().await;
+            let store = Stepped::new(&place.store, Pace::StopAt(at));
+            let mut slow = Box::pin(plan(&place, &store, &run));
+            if (&mut slow).now_or_never().is_some() {
+                break;
+            }
+            let quick = plan(&place, &Stepped::new(&place.store, Pace::DieAt(usize::MAX)), &run).await.unwrap();
+            if !matches!(quick, Taken::Delivering(..)) {
+                continue;
+            }
+            late += 1;
+            let seen = place.work_off().await;
+            drop(slow.await);
+            assert!(place.is_complete(&run).await, "{at}");
+            assert_eq!((seen.len(), place.work_off().await.len()), (30, 0), "{at}");
+        }
+        assert!(late > 4, "{late}");
+    });
+}
+
+#[test]
+fn two_that_approve_the_same_plan_send_it_once() {
+    now(async {
+        let (place, run) = held().await;
+        let lane = place.lane();
+        let (directory, wall) = (place.directory(&run).await, place.clock.now().wall);
+        let store = Stepped::new(&place.store, Pace::DieAt(usize::MAX));
+        approve(&store, &lane, &run, &directory, wall).await.unwrap().unwrap();
+        for at in 0..store.calls.get() {
+            let (place, run) = held().await;
+            let wall = place.clock.now().wall;
+            let store = Stepped::new(&place.store, Pace::StopAt(at));
+            let mut slow = Box::pin(approve(&store, &lane, &run, &directory, wall));
+            assert!((&mut slow).now_or_never().is_none(), "stopped before call {at}");
+            let quick = approve(&place.store, &lane, &run, &directory, wall + 1).await;
+            let slow = slow.await;
+            assert!([&slow, &quick].into_iter().any(|answer| matches!(answer, Ok(Ok(_)))), "{at}: {slow:?} {quick:?}");
+            assert_eq!(place.delivered_once(&run).await, 20, "{at}");
+        }
+    });
+}
+
+/// A run that a guard holds.
+async fn held() -> (Place, String) {
+    let place = Rest::Held.place();
+    let run = place.ask().await;
+    plan(&place, &Stepped::new(&place.store, Pace::DieAt(usize::MAX)), &run).await.unwrap();
+    (place, run)
+}
+
+impl Place {
+    fn lane(&self) -> LaneName {
+        LaneName::first(&self.organization, &self.destination())
+    }
+
+    /// Works off the lane; gives the bodies of what was sent.
+    async fn work_off(&self) -> Vec<String> {
+        let seen = Seen(RefCell::default());
+        work_off(&self.store, &self.objects, &self.project, &self.lane(), &seen, self.clock.now().wall).await;
+        seen.0.into_inner()
+    }
+
+    /// Whether each parcel of a run is marked as done.
+    async fn is_complete(&self, run: &str) -> bool {
+        progress::read(&self.store, &self.lane(), run, 0).await.unwrap().expect("it has begun").0.is_complete()
+    }
+
+    /// Works off what a run owes: every row of its plan is sent once, and nothing else. Gives their number.
+    async fn delivered_once(&self, run: &str) -> usize {
+        let (planned, _) = document::read(&self.store, &self.organization, run, 0).await.unwrap().unwrap();
+        assert_eq!(planned.status, Status::Delivering);
+        let mut sent = self.work_off().await;
+        assert!(self.is_complete(run).await);
+        assert_eq!(sent.len() as u64, planned.totals.added);
+        sent.sort();
+        sent.dedup();
+        assert_eq!(sent.len() as u64, planned.totals.added, "each once");
+        assert_eq!(backlog::read(&self.store, &self.lane(), 0).await.unwrap(), []);
+        sent.len()
+    }
+
+    async fn state(&self) -> state::State {
+        state::read(&self.store, &self.organization, &self.export(), 0).await.unwrap().state
+    }
+
+    /// What is under way needs this, so many microseconds from now.
+    async fn steps_in(&self, later: u64) -> Vec<Step> {
+        let mut steps = Vec::new();
+        for work in work::list(&self.store, 0).await.unwrap() {
+            steps.push(work::step(&self.store, &work, self.clock.now().wall + later).await.unwrap());
+        }
+        steps
+    }
+}
