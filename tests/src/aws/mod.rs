@@ -14,6 +14,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use backend_aws::meter::Meter;
 use backend_aws::{Aws, Environment, Names};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use engine::port::Objects;
 use serde_json::{Value, json};
 
 use crate::client::{Answer, call};
@@ -100,6 +103,41 @@ impl Stack {
         let found = ask(self.moto, "sqs", "AmazonSQS.GetQueueAttributes", &asked);
         let count = |name: &str| found["Attributes"][name].as_str().and_then(|digits| digits.parse().ok()).expect("a count");
         (count(names[0]), count(names[1]))
+    }
+
+    /// Everything that is kept, with where: the attributes of the table's items, and the objects.
+    ///
+    /// # Panics
+    /// If moto refuses.
+    pub fn kept(&self) -> Vec<(String, Vec<u8>)> {
+        let mut all = Vec::new();
+        let mut asked = json!({ "TableName": self.names.table, "ConsistentRead": true });
+        loop {
+            let scanned = ask(self.moto, "dynamodb", "DynamoDB_20120810.Scan", &asked);
+            for item in scanned["Items"].as_array().into_iter().flatten() {
+                let place = format!("item {} {}", item["pk"]["S"], item["sk"]["S"]);
+                for (name, value) in item.as_object().into_iter().flatten() {
+                    let bytes = match value["B"].as_str() {
+                        Some(encoded) => BASE64.decode(encoded).expect("moto says bytes in base64"),
+                        None => value.to_string().into_bytes(),
+                    };
+                    all.push((format!("{place} {name}"), bytes));
+                }
+            }
+            asked["ExclusiveStartKey"] = scanned["LastEvaluatedKey"].clone();
+            if asked["ExclusiveStartKey"].is_null() {
+                break;
+            }
+        }
+        let objects = self.aws().objects().expect("a bucket");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            for name in objects.list("").await.expect("moto lists") {
+                let bytes = objects.get(&name, None).await.expect("it is there");
+                all.push((format!("object {name}"), bytes));
+            }
+        });
+        all
     }
 
     /// Writes an item of the table as it stands, past the product.

@@ -4,6 +4,7 @@
 use super::Setting;
 use super::runtime::{Invocation, RuntimeApi};
 use serde_json::Value;
+use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -48,6 +49,7 @@ impl Functions {
                 over: AtomicBool::new(false),
                 calls: AtomicU64::new(0),
                 died: AtomicU64::new(0),
+                said: Arc::default(),
                 runtime: runtime.handle().clone(),
             })
         };
@@ -78,6 +80,7 @@ pub struct Function {
     over: AtomicBool,
     calls: AtomicU64,
     died: AtomicU64,
+    said: Arc<Mutex<String>>,
     runtime: Handle,
 }
 
@@ -161,9 +164,19 @@ impl Function {
         let own = self.scratch.join(format!("{}-{}", self.name, api.address.port()));
         std::fs::create_dir_all(&own).expect("a folder for the function");
         command.env("PENSTOCK_SCRATCH", &own).env("TMPDIR", &own);
-        let told = std::env::var_os("PENSTOCK_TELL").is_some();
-        command.stdin(Stdio::null()).stdout(if told { Stdio::inherit() } else { Stdio::null() });
-        let child = command.spawn().unwrap_or_else(|error| panic!("{} does not start: {error}", self.executable.display()));
+        command.stdin(Stdio::null()).stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap_or_else(|error| panic!("{} does not start: {error}", self.executable.display()));
+        let lines = BufReader::new(child.stdout.take().expect("standard output is a pipe")).lines();
+        let (said, told) = (Arc::clone(&self.said), std::env::var_os("PENSTOCK_TELL").is_some());
+        // It ends with the process.
+        std::thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                if told {
+                    println!("{line}");
+                }
+                *said.lock().unwrap_or_else(PoisonError::into_inner) += &format!("{line}\n");
+            }
+        });
         Arc::new(Instance { child: Mutex::new(child), api })
     }
 
@@ -189,6 +202,11 @@ impl Function {
         };
         let all = [&self.idle, &self.busy].map(|instances| instances.lock().unwrap_or_else(PoisonError::into_inner).clone());
         all.iter().flatten().map(peak).fold(0.0, f64::max)
+    }
+
+    /// What its processes have written on standard output, as CloudWatch would keep it.
+    pub fn said(&self) -> String {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// How many calls there were.

@@ -13,23 +13,65 @@ pub fn run(server: &Server, stage: &Stage, words: &[&str]) -> (i32, Value) {
     server.call("POST", "/v1/apply", project).expect(200);
     let wish: Map<String, Value> = words.iter().map(|word| (word.trim_start_matches("--").to_owned(), json!(true))).collect();
     let mut run = server.ended(&server.run("news", wish.into()));
-    let status = match run["status"].as_str() {
-        Some("succeeded") => 0,
-        Some("completed_with_errors") => 3,
-        Some("held") => 4,
-        _ => 1,
-    };
+    let status = status(&run);
     run["run"] = run["id"].clone();
+    // What a command prints as its error.
+    run["error"] = run["reason"].clone();
     // Files stand under a name of their own in S3.
     let rows = format!("s3://{}/rows/", server.stack().parts.names.bucket);
     run["invalid_rows"] = serde_json::from_str(&run["invalid"].to_string().replace(&rows, "")).expect("it was JSON");
     (status, run)
 }
 
+/// The exit status of a command whose run came to this.
+fn status(run: &Value) -> i32 {
+    match run["status"].as_str() {
+        Some("succeeded") => 0,
+        Some("completed_with_errors") => 3,
+        Some("held") => 4,
+        _ => 1,
+    }
+}
+
+/// What `penstock runs ID` or `penstock deliveries ID` shows.
+#[track_caller]
+pub fn show(server: &Server, command: &str, id: &str) -> Value {
+    let mut shown = server.get(&format!("/v1/{command}/{id}"));
+    if command == "runs" {
+        shown["run"] = shown["id"].clone();
+    }
+    shown
+}
+
+/// How many deliveries would be sent again.
+#[track_caller]
+pub fn count_again(server: &Server, words: &[&str]) -> u64 {
+    let counted = server.call("POST", &format!("/v1/deliveries/redeliver?dry_run=true{}", filters(words)), Value::Null).expect(200).json();
+    assert_eq!(counted["sent"], false);
+    counted["deliveries"].as_u64().expect("a count")
+}
+
+/// Sends deliveries again and waits for the end of their run.
+#[track_caller]
+pub fn send_again(server: &Server, words: &[&str]) -> (i32, Value) {
+    let path = match words {
+        [id] => format!("/v1/deliveries/{id}/redeliver"),
+        _ => format!("/v1/deliveries/redeliver?dry_run=false{}", filters(words)),
+    };
+    let sent = server.call("POST", &path, Value::Null).expect(202).json();
+    let run = server.ended(sent["runs"][0].as_str().expect("it is of a run"));
+    (status(&run), run)
+}
+
+/// The options of a command as the filters of the API.
+fn filters(words: &[&str]) -> String {
+    words.chunks(2).map(|option| format!("&{}={}", option[0].trim_start_matches("--"), option[1])).collect()
+}
+
 /// The list that a command prints: its options are the filters of the API.
 #[track_caller]
 pub fn list(server: &Server, command: &str, words: &[&str]) -> Vec<Value> {
-    let filters: String = words.chunks(2).map(|option| format!("&{}={}", option[0].trim_start_matches("--"), option[1])).collect();
+    let filters = filters(words);
     let path = if command == "runs" { "runs" } else { "deliveries" };
     let mut items = Vec::new();
     let mut after = String::new();
@@ -38,6 +80,9 @@ pub fn list(server: &Server, command: &str, words: &[&str]) -> Vec<Value> {
         items.extend(page["items"].as_array().expect("a list").iter().cloned());
         let Some(next) = page["next"].as_str() else { break };
         after = format!("&after={next}");
+    }
+    if command == "runs" {
+        items.iter_mut().for_each(|run| run["run"] = run["id"].clone());
     }
     if command != "attempts" {
         return items;

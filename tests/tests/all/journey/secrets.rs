@@ -102,16 +102,22 @@ pub(crate) fn assert_clean(secrets: &[&str], what: &str, text: &[u8]) {
 pub(crate) fn assert_folder_clean(secrets: &[&str], folder: &Path) -> usize {
     let mut unpacked = 0;
     for path in files_below(folder) {
-        let bytes = std::fs::read(&path).unwrap();
-        assert_clean(secrets, &path.display().to_string(), &bytes);
-        for at in memchr::memmem::find_iter(&bytes, &[0x28, 0xb5, 0x2f, 0xfd]) {
-            let mut plain = Vec::new();
-            let Ok(decoder) = zstd::stream::read::Decoder::new(&bytes[at..]) else { continue };
-            // A frame that SQLite has cut into pages breaks off; its beginning counts.
-            let _ = std::io::copy(&mut decoder.single_frame(), &mut plain);
-            unpacked += usize::from(!plain.is_empty());
-            assert_clean(secrets, &format!("{} at {at}", path.display()), &plain);
-        }
+        unpacked += assert_packed_clean(secrets, &path.display().to_string(), &std::fs::read(&path).unwrap());
+    }
+    unpacked
+}
+
+/// Bytes, and every zstd frame in them. Gives how many frames there were.
+pub(crate) fn assert_packed_clean(secrets: &[&str], what: &str, bytes: &[u8]) -> usize {
+    assert_clean(secrets, what, bytes);
+    let mut unpacked = 0;
+    for at in memchr::memmem::find_iter(bytes, &[0x28, 0xb5, 0x2f, 0xfd]) {
+        let mut plain = Vec::new();
+        let Ok(decoder) = zstd::stream::read::Decoder::new(&bytes[at..]) else { continue };
+        // A frame that SQLite has cut into pages breaks off; its beginning counts.
+        let _ = std::io::copy(&mut decoder.single_frame(), &mut plain);
+        unpacked += usize::from(!plain.is_empty());
+        assert_clean(secrets, &format!("{what} at {at}"), &plain);
     }
     unpacked
 }

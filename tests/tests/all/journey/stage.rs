@@ -212,7 +212,13 @@ impl Stage {
         (ended.status, ended.json())
     }
 
-    fn server(&self) -> &Server {
+    /// Whether runs take place on this machine, so that commands beside `run` can be had.
+    pub fn is_machine(&self) -> bool {
+        self.place == Place::Machine
+    }
+
+    /// The server of the stack on which runs take place.
+    pub fn server(&self) -> &Server {
         self.stack.get_or_init(|| Server::of_stack(self, crate::stack::setting()))
     }
 
@@ -233,6 +239,42 @@ impl Stage {
         let words = [&[command, "--json", "--limit", "1000000"], more].concat();
         let object = self.penstock(&words).expect(0).json();
         object[command].as_array().unwrap_or_else(|| panic!("no list of {command} in {object}")).clone()
+    }
+}
+
+impl Stage {
+    /// A run or a delivery with everything that is shown of it.
+    #[track_caller]
+    pub fn show(&self, command: &str, id: &str) -> Value {
+        match self.place {
+            Place::Stack => on_stack::show(self.server(), command, id),
+            Place::Machine => self.penstock(&[command, id, "--json"]).expect(0).json(),
+        }
+    }
+
+    /// Counts the deliveries that `words` choose, in order to send them again.
+    #[track_caller]
+    pub fn count_again(&self, words: &[&str]) -> u64 {
+        match self.place {
+            Place::Stack => on_stack::count_again(self.server(), words),
+            Place::Machine => {
+                let counted = self.penstock(&[&["redeliver", "--json"], words].concat()).expect(0).json();
+                assert_eq!(counted["sent"], false);
+                counted["deliveries"].as_u64().expect("a count")
+            }
+        }
+    }
+
+    /// Sends deliveries again, the one of this id or those that `words` choose; gives the exit status and what their run has come to.
+    #[track_caller]
+    pub fn send_again(&self, words: &[&str]) -> (i32, Value) {
+        match self.place {
+            Place::Stack => on_stack::send_again(self.server(), words),
+            Place::Machine => {
+                let ended = self.penstock(&[&["redeliver", "--yes", "--json"], words].concat());
+                (ended.status, ended.json())
+            }
+        }
     }
 }
 

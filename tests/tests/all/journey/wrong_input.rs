@@ -1,22 +1,38 @@
 //! Input that is wrong as a whole: a clear error that names the place, the right exit status, and nothing sent.
 
 use super::stage::{People, Stage, assert_holds, assert_says, crm, keep, listen, project};
+use crate::serve::server::{Place, on_one_machine_and_on_a_stack};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 use tests::receiver::{Action, Always, Receiver};
 
+on_one_machine_and_on_a_stack!(
+    a_missing_file_is_named,
+    a_column_that_is_not_there_is_named_with_those_that_are,
+    a_torn_file_stops_the_run_before_anything_is_sent,
+);
+
 /// A stage whose project was changed by `wrong`, with ten people.
 fn stage(receiver: &Receiver, wrong: impl FnOnce(&mut Value)) -> Stage {
+    stage_on(Place::Machine, receiver, wrong)
+}
+
+fn stage_on(place: Place, receiver: &Receiver, wrong: impl FnOnce(&mut Value)) -> Stage {
     let mut project = project(&receiver.url());
     wrong(&mut project);
-    let stage = Stage::new(&project);
+    let stage = Stage::on(place, &project);
     stage.people(&People::new(10));
     stage
 }
 
-/// Whether a run, for people and with `--json`, ends so, says all of this, and sends nothing.
+/// Whether a run, for people and with `--json`, ends so, says all of this, and sends nothing. On a stack a run is asked for and ends.
 #[track_caller]
 fn assert_refused(stage: &Stage, receiver: &Receiver, words: &[&str], status: i32, parts: &[&str]) {
+    if !stage.is_machine() {
+        let (status, run) = stage.run(&[]);
+        assert_eq!((status, &run["status"], receiver.connections()), (1, &json!("failed"), 0), "{run:#}");
+        return assert_says(run["reason"].as_str().expect("it says why"), parts);
+    }
     let plain = stage.penstock(words).expect(status);
     assert_says(&plain.stderr, parts);
     assert_says(&plain.stderr, &["penstock: "]);
@@ -26,21 +42,19 @@ fn assert_refused(stage: &Stage, receiver: &Receiver, words: &[&str], status: i3
     assert_eq!(receiver.connections(), 0);
 }
 
-#[test]
-fn a_missing_file_is_named() {
+fn a_missing_file_is_named(place: Place) {
     let receiver = listen(Always(Action::status(200)));
-    let stage = stage(&receiver, |_| {});
+    let stage = stage_on(place, &receiver, |_| {});
     std::fs::remove_file(stage.path("people.csv")).unwrap();
     assert_refused(&stage, &receiver, &["run", "news"], 1, &["people.csv"]);
 }
 
-#[test]
-fn a_column_that_is_not_there_is_named_with_those_that_are() {
+fn a_column_that_is_not_there_is_named_with_those_that_are(place: Place) {
     let receiver = listen(Always(Action::status(200)));
     let in_fields = |project: &mut Value| project["exports"]["news"]["fields"] = json!([{"from": "id"}, {"from": "e_mail", "to": "email"}]);
-    assert_refused(&stage(&receiver, in_fields), &receiver, &["run", "news"], 2, &["e_mail", "email"]);
+    assert_refused(&stage_on(place, &receiver, in_fields), &receiver, &["run", "news"], 2, &["e_mail", "email"]);
     let in_key = |project: &mut Value| project["models"]["people"]["primary_key"] = json!(["uid"]);
-    assert_refused(&stage(&receiver, in_key), &receiver, &["run", "news"], 2, &["uid"]);
+    assert_refused(&stage_on(place, &receiver, in_key), &receiver, &["run", "news"], 2, &["uid"]);
     let validated = stage(&receiver, in_fields).penstock(&["validate"]).expect(2);
     assert_says(&validated.stderr, &["exports.news.fields", "e_mail", "email"]);
 }
@@ -82,11 +96,10 @@ fn an_unknown_export_or_project_is_named_with_those_that_are_there() {
 }
 
 /// A file that cannot be read to its end stops the run before anything is sent, however much of it was fine.
-#[test]
-fn a_torn_file_stops_the_run_before_anything_is_sent() {
+fn a_torn_file_stops_the_run_before_anything_is_sent(place: Place) {
     let receiver = listen(Always(Action::status(200)));
     let csv = People::new(500).csv();
-    let stage = stage(&receiver, |_| {});
+    let stage = stage_on(place, &receiver, |_| {});
     // The last line has no line feed and too few cells.
     stage.write("people.csv", format!("{csv}501,someone"));
     assert_refused(&stage, &receiver, &["run", "news"], 1, &["people.csv", "line 502"]);
@@ -117,8 +130,9 @@ fn a_torn_file_stops_the_run_before_anything_is_sent() {
 
     other("people.parquet");
     stage.write("people.parquet", "PAR1 and then nothing of the kind");
-    let ended = stage.penstock(&["run", "news"]).expect(1);
-    assert_says(&ended.stderr, &["people.parquet"]);
+    let (status, ended) = stage.run(&[]);
+    assert_eq!(status, 1, "{ended:#}");
+    assert_says(ended["error"].as_str().expect("it says why"), &["people.parquet"]);
 }
 
 /// As `gzip -0` has it: one stored block a 65,535 bytes, and the checksum.

@@ -8,7 +8,16 @@ use std::time::Duration;
 use tests::client::Answer;
 use tests::receiver::{Action, Always, Received, Receiver, Reply, max_in_window};
 
-on_one_machine_and_on_a_stack!(an_event_becomes_the_request_that_its_rule_describes);
+on_one_machine_and_on_a_stack!(
+    an_event_becomes_the_request_that_its_rule_describes,
+    the_same_event_twice_is_sent_once,
+    one_wrong_event_is_told_with_its_line_and_none_is_taken,
+    what_a_rule_fetches_stands_in_what_it_delivers,
+    events_of_a_contact_stay_in_order_and_hold_up_nobody_else,
+    deliveries_of_events_are_looked_back_at_and_sent_again,
+    events_for_a_paused_destination_are_held_and_go_when_it_goes_on,
+    a_request_is_tested_with_a_sample_event,
+);
 
 const NDJSON: &[(&str, &str)] = &[("content-type", "application/x-ndjson")];
 
@@ -64,20 +73,18 @@ fn an_event_becomes_the_request_that_its_rule_describes(place: Place) {
 }
 
 /// faults.md H1: the same id within a day is the same event, in one call and over several.
-#[test]
-fn the_same_event_twice_is_sent_once() {
+fn the_same_event_twice_is_sent_once(place: Place) {
     let receiver = listen(Always(Action::status(200)));
     let stage = Stage::new(&with_rule(&receiver.url(), json!([deliver()])));
-    let server = Server::start(&stage);
+    let server = Server::start_on(place, &stage);
     let answer = hand_in(&server, &[subscribed("a", 1, "form"), subscribed("a", 2, "form"), subscribed("b", 3, "form")]).expect(202).json();
     assert_eq!((&answer["events"], &answer["duplicates"]), (&json!(2), &json!(1)));
     arrived(&server, &receiver, 2);
     let again = hand_in(&server, &[subscribed("b", 3, "form"), subscribed("c", 4, "form")]).expect(202).json();
     assert_eq!((&again["events"], &again["duplicates"], &again["deliveries"]), (&json!(1), &json!(1), &json!(1)));
     arrived(&server, &receiver, 3);
-    let (status, said) = server.stop();
-    assert_eq!(status, 0, "{said}");
-    let server = Server::start(&stage);
+    // On a stack functions come and go, and one that is killed while it waits for more keeps its lane for half a minute.
+    let server = if place == Place::Machine { server.restart(&stage) } else { server };
     hand_in(&server, &[subscribed("a", 1, "form"), subscribed("d", 5, "form")]).expect(202);
     let events: Vec<Value> = arrived(&server, &receiver, 4).iter().map(|request| request.json()["event"].clone()).collect();
     assert_eq!(events.len(), 4);
@@ -85,11 +92,10 @@ fn the_same_event_twice_is_sent_once() {
 }
 
 /// A wrong type is a 422 that names it; nothing of the call is taken.
-#[test]
-fn one_wrong_event_is_told_with_its_line_and_none_is_taken() {
+fn one_wrong_event_is_told_with_its_line_and_none_is_taken(place: Place) {
     let receiver = listen(Always(Action::status(200)));
     let stage = Stage::new(&with_rule(&receiver.url(), json!([deliver()])));
-    let server = Server::start(&stage);
+    let server = Server::start_on(place, &stage);
     let mut wrong = subscribed("w", 2, "form");
     wrong["data"]["contact"]["msisdn"] = json!("5599999999999");
     let unknown = json!({"id": "x", "type": "contact.subscribd", "data": {}});
@@ -118,8 +124,7 @@ fn fetching(receiver: &Receiver, on_failure: &str) -> Value {
 }
 
 /// LP-01, LP-05, LP-11: what was fetched is seen by later steps, and fetched once however often the delivery is tried.
-#[test]
-fn what_a_rule_fetches_stands_in_what_it_delivers() {
+fn what_a_rule_fetches_stands_in_what_it_delivers(place: Place) {
     let mut tries = 0;
     let receiver = listen(move |received: &Received| match received.path_and_query.starts_with("/profiles/") {
         true => Action::Respond(Reply::new(200, r#"{"plan": "gold \"plus\""}"#)),
@@ -129,7 +134,7 @@ fn what_a_rule_fetches_stands_in_what_it_delivers() {
         }
     });
     let stage = Stage::new(&fetching(&receiver, "stop"));
-    let server = Server::start(&stage);
+    let server = Server::start_on(place, &stage);
     hand_in(&server, &[subscribed("a", 7, "form")]).expect(202);
     let requests = arrived(&server, &receiver, 4);
     assert_eq!(requests[0].method, "GET");
@@ -177,8 +182,7 @@ fn a_fetch_is_tried_again_where_that_may_help_and_never_runs_when_it_is_off() {
 }
 
 /// `ordering: per_key`: an unsubscribe never overtakes its subscribe, and a contact that waits for its retry blocks nobody else.
-#[test]
-fn events_of_a_contact_stay_in_order_and_hold_up_nobody_else() {
+fn events_of_a_contact_stay_in_order_and_hold_up_nobody_else(place: Place) {
     let mut refusals: BTreeMap<String, u32> = BTreeMap::new();
     let receiver = listen(move |received: &Received| {
         let tries = refusals.entry(received.json()["event"].as_str().unwrap_or_default().to_string()).or_default();
@@ -186,7 +190,7 @@ fn events_of_a_contact_stay_in_order_and_hold_up_nobody_else() {
         Action::status(if received.json()["id"] == "1" && *tries < 3 { 503 } else { 200 })
     });
     let stage = Stage::new(&with_rule(&receiver.url(), json!([deliver()])));
-    let server = Server::start(&stage);
+    let server = Server::start_on(place, &stage);
     let events: Vec<Value> = (0..40).map(|n| subscribed(&format!("e{n:02}"), 1 + n % 4, "form")).collect();
     hand_in(&server, &events).expect(202);
     let requests = arrived(&server, &receiver, 40 + 20);
@@ -201,8 +205,8 @@ fn events_of_a_contact_stay_in_order_and_hold_up_nobody_else() {
         sorted.sort();
         assert_eq!(of, sorted, "contact {contact}");
     }
-    let place = |wanted: &dyn Fn(&Value) -> bool| requests.iter().rposition(|request| wanted(&request.json())).unwrap();
-    assert!(place(&|body| body["id"] == "2") < place(&|body| body["id"] == "1"), "the others did not wait");
+    let last = |wanted: &dyn Fn(&Value) -> bool| requests.iter().rposition(|request| wanted(&request.json())).unwrap();
+    assert!(last(&|body| body["id"] == "2") < last(&|body| body["id"] == "1"), "the others did not wait");
 }
 
 /// The limit of the destination holds over events, fetches are not counted, and kill -9 loses nothing: what was accepted arrives, and
@@ -246,11 +250,10 @@ fn a_killed_server_loses_no_event_and_keeps_the_limit() {
 
 /// VX-15 to VX-22: what was sent is found by rule and by event, with its request and every attempt, and can be sent again unless a newer
 /// event of the same contact was delivered.
-#[test]
-fn deliveries_of_events_are_looked_back_at_and_sent_again() {
+fn deliveries_of_events_are_looked_back_at_and_sent_again(place: Place) {
     let receiver = listen(|received: &Received| Action::status(if received.json()["event"] == "bad" { 422 } else { 200 }));
     let stage = Stage::new(&with_rule(&receiver.url(), json!([deliver()])));
-    let server = Server::start(&stage);
+    let server = Server::start_on(place, &stage);
     hand_in(&server, &[subscribed("bad", 1, "form"), subscribed("other", 2, "form")]).expect(202);
     let list = |query: &str| server.get(&format!("/v1/deliveries?{query}"))["items"].as_array().unwrap().clone();
     let both = server.until("both are recorded", || Some(list("rule=welcome")).filter(|found| found.len() == 2));
@@ -269,8 +272,10 @@ fn deliveries_of_events_are_looked_back_at_and_sent_again() {
     assert_eq!(shown["idempotency_key"], id);
     assert!(shown["request"]["url"].as_str().unwrap().ends_with("/contacts/p1%40example.com"), "{shown:#}");
     assert_eq!(shown["attempts"][0]["response"]["status"], 422, "{shown:#}");
-    let said = stage.penstock(&["deliveries", "--event", "bad"]).expect(0).all();
-    assert!(said.contains(id), "{said}");
+    if place == Place::Machine {
+        let said = stage.penstock(&["deliveries", "--event", "bad"]).expect(0).all();
+        assert!(said.contains(id), "{said}");
+    }
 
     receiver.change_script(Always(Action::status(200)));
     server.call("POST", &format!("/v1/deliveries/{id}/redeliver"), Value::Null).expect(202);
@@ -290,11 +295,10 @@ fn deliveries_of_events_are_looked_back_at_and_sent_again() {
 }
 
 /// What waits is listed too: a paused destination holds its events.
-#[test]
-fn events_for_a_paused_destination_are_held_and_go_when_it_goes_on() {
+fn events_for_a_paused_destination_are_held_and_go_when_it_goes_on(place: Place) {
     let receiver = listen(Always(Action::status(200)));
     let stage = Stage::new(&with_rule(&receiver.url(), json!([deliver()])));
-    let server = Server::start(&stage);
+    let server = Server::start_on(place, &stage);
     server.call("POST", "/v1/destinations/crm/pause", Value::Null).expect(200);
     let events: Vec<Value> = (0..30).map(|n| subscribed(&format!("e{n}"), n, "form")).collect();
     hand_in(&server, &events).expect(202);
@@ -315,13 +319,12 @@ fn events_for_a_paused_destination_are_held_and_go_when_it_goes_on() {
 }
 
 /// LP-07 to LP-09: a request is tried with a sample that can be edited; the answer says whether a rule could use it.
-#[test]
-fn a_request_is_tested_with_a_sample_event() {
+fn a_request_is_tested_with_a_sample_event(place: Place) {
     let receiver = listen(|received: &Received| {
         Action::Respond(Reply::new(200, if received.path_and_query.contains("/7?") { "[1]" } else { "text" }))
     });
     let stage = Stage::new(&fetching(&receiver, "stop"));
-    let server = Server::start(&stage);
+    let server = Server::start_on(place, &stage);
     let tested = server.call("POST", "/v1/requests/profile/test", json!({"data": {"contact": {"id": 7}}})).expect(200).json();
     assert_eq!((&tested["class"], &tested["response"]["body"]), (&json!("success"), &json!("[1]")), "{tested:#}");
     assert!(tested["request"]["url"].as_str().unwrap().ends_with("/profiles/7?for=contact.subscribed"), "{tested:#}");

@@ -1,11 +1,12 @@
 //! Secrets that a server keeps reach the receiver and nothing else: not the data directory, not its lines, not one answer of the API.
 
-use super::server::Server;
-use crate::journey::secrets::{assert_clean, assert_folder_clean, written};
+use super::server::{Place, Server, on_one_machine_and_on_a_stack};
+use crate::journey::secrets::{assert_clean, assert_folder_clean, assert_packed_clean, written};
 use crate::journey::stage::{People, Stage, crm, listen, one_by_one, project};
 use serde_json::{Value, json};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use tests::receiver::{Action, Received, Reply};
+use tests::stack::{Functions, Stack};
 
 /// A secret that no other run of this test has, with characters that JSON, URLs and base64 write differently each.
 fn fresh() -> String {
@@ -20,21 +21,30 @@ fn echo(request: &Received) -> Action {
     Action::Respond(Reply::new(if request.number.is_multiple_of(3) { 500 } else { 200 }, body))
 }
 
-#[test]
-fn nothing_that_a_server_keeps_secret_is_found_in_its_data_its_lines_or_its_answers() {
+on_one_machine_and_on_a_stack!(nothing_that_a_server_keeps_secret_is_found_in_its_data_its_lines_or_its_answers);
+
+fn nothing_that_a_server_keeps_secret_is_found_in_its_data_its_lines_or_its_answers(place: Place) {
     let receiver = listen(echo);
     let (bearer, header, key) = (fresh(), fresh(), fresh());
     let mut project = project(&receiver.url());
     one_by_one(&mut project);
+    // On one machine the project is read with its variables; who applies it to a stack has put them in.
+    let [token, value, app] = match place {
+        Place::Machine => ["${BEARER}", "${KEY}", "${HEADER}"],
+        Place::Stack => [bearer.as_str(), &key, &header],
+    };
     project["credentials"] = json!({
-        "main": {"type": "bearer", "token": "${BEARER}"},
-        "other": {"type": "api_key", "name": "X-Key", "value": "${KEY}"},
+        "main": {"type": "bearer", "token": token},
+        "other": {"type": "api_key", "name": "X-Key", "value": value},
     });
     crm(&mut project)["credential"] = json!("main");
-    crm(&mut project)["secret_headers"] = json!({"X-App-Secret": "${HEADER}"});
+    crm(&mut project)["secret_headers"] = json!({"X-App-Secret": app});
     let stage = Stage::new(&project).with_variable("BEARER", &bearer).with_variable("HEADER", &header).with_variable("KEY", &key);
     stage.people(&People::new(6));
-    let server = Server::start_with(&stage, &["--log", "attempts"]);
+    let server = match place {
+        Place::Machine => Server::start_with(&stage, &["--log", "attempts"]),
+        Place::Stack => Server::start_on(place, &stage),
+    };
     let mut answers: Vec<(String, Vec<u8>)> = Vec::new();
     let mut call = |method: &str, path: &str, body: Value| {
         let answer = server.call(method, path, body);
@@ -86,15 +96,36 @@ fn nothing_that_a_server_keeps_secret_is_found_in_its_data_its_lines_or_its_answ
     }));
 
     let first_token = server.token.clone();
-    let (status, said) = server.stop();
-    assert_eq!(status, 0, "{said}");
     let all = [bearer.as_str(), &header, &key, &made, &first_token];
     for (what, bytes) in &answers {
         assert_clean(&all, what, bytes);
     }
+    if place == Place::Stack {
+        return assert_stack_clean(&all, server.stack());
+    }
+    let (status, said) = server.stop();
+    assert_eq!(status, 0, "{said}");
     assert!(said.contains("\"attempt\""), "{said}");
     assert_clean(&all, "standard error", said.as_bytes());
     // The one place where the first token lies on purpose.
     std::fs::remove_file(stage.path(".penstock/token")).expect("it was there");
     assert!(assert_folder_clean(&all, &stage.path(".penstock")) > 0, "nothing could be unpacked: this searched too little");
+}
+
+/// The table, the bucket, the messages, and the functions' lines.
+fn assert_stack_clean(all: &[&str], stack: &Stack) {
+    let mut unpacked = 0;
+    for (what, bytes) in stack.parts.kept() {
+        unpacked += assert_packed_clean(all, &what, &bytes);
+    }
+    assert!(unpacked > 0, "nothing could be unpacked: this searched too little");
+    for batch in [stack.plans.batches(), stack.tickets.batches()].concat() {
+        batch.bodies.iter().for_each(|body| assert_clean(all, "a message", body.as_bytes()));
+    }
+    let Functions { configure, plan, deliver, .. } = &*stack.functions;
+    for (function, part) in [(configure, ""), (plan, ""), (deliver, "an attempt failed")] {
+        let said = function.said();
+        assert!(said.contains(part), "{said}");
+        assert_clean(all, "the lines of a function", said.as_bytes());
+    }
 }
