@@ -98,6 +98,14 @@ pub async fn redeliver(global: &Global, args: &LookArgs, yes: bool) -> Result<u8
             Err(Refused::Unfinished) => {
                 return Err(Failure::new(format!("{id} has not ended: run the export, which finishes it")));
             }
+            Err(Refused::Unsent) => {
+                return Err(Failure::new(format!("nothing of {id} was ever sent: run the export, which finds what is owed")));
+            }
+            Err(Refused::Gone) => {
+                return Err(Failure::new(format!(
+                    "the deliveries of {id} are no longer kept: run the export, which finds what is still owed"
+                )));
+            }
         }
     }
     let progress = Progress::new(!global.quiet && !global.json);

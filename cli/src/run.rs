@@ -129,7 +129,8 @@ impl Runner<'_> {
         let mut ids = BTreeMap::new();
         for export in exports {
             let now = self.site.clock.seconds();
-            let Some(id) = state::read(store, organization, &export.id, now).await?.state.current else { continue };
+            let state = state::read(store, organization, &export.id, now).await?.state;
+            let Some(id) = state.current.clone() else { continue };
             match document::read(store, organization, &id, now).await? {
                 Some((run, _)) if run.status == Status::Delivering => {
                     ids.insert(export.id.clone(), id);
@@ -137,12 +138,13 @@ impl Runner<'_> {
                 }
                 found => {
                     // It was cut short while it was planned: nothing of it was sent, nothing of it is owed.
-                    if let Some(run) = found.filter(|(run, _)| run.status == Status::Planning) {
-                        begin::withdraw(store, &self.site.lane(&run.0.destination), &id, now).await?;
+                    if let Some(run) = found.clone().filter(|(run, _)| run.status == Status::Planning) {
+                        begin::withdraw(store, &self.site.lane(&run.0.destination), &id, u64::MAX, now).await?;
                         let reason = "cut short while it was planned; nothing was sent".to_string();
                         request::end(store, organization, run, Status::Failed, reason, self.site.clock.now().wall).await?;
                     }
-                    claim::unclaim(store, organization, &export.id, &id, now).await?;
+                    let found = found.map(|(run, _)| run);
+                    claim::let_go(store, organization, (&export.id, &id), found.as_ref(), &state, now).await?;
                     work::done(store, organization, &id, now).await?;
                 }
             }
@@ -280,9 +282,9 @@ impl Runner<'_> {
         let mut ended = Vec::with_capacity(runs.len());
         for run in runs {
             if because != Because::Done {
-                begin::withdraw(store, &lane, &run.id, clock.seconds()).await?;
+                begin::withdraw(store, &lane, &run.id, u64::MAX, clock.seconds()).await?;
             }
-            ended.push(finish(store, objects, &lane, &run.id, because.clone(), &deltas, clock.now().wall).await?);
+            ended.push(finish(store, objects, &lane, (&run.export, &run.id), because.clone(), &deltas, clock.now().wall).await?);
         }
         Ok((ended, because == Because::Canceled))
     }

@@ -26,7 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Runs until the process ends. `wake` is notified when something was asked for.
 pub async fn run(house: Arc<House>, wake: Arc<tokio::sync::Notify>) {
-    let mut known: HashMap<String, u64> = HashMap::new();
+    let mut known = Known::new();
     let mut tick = 0u64;
     let mut forgetting: Option<JoinHandle<()>> = None;
     loop {
@@ -88,20 +88,23 @@ async fn fire_one(house: &House, due: &Due, wall: u64) -> Result<(), String> {
     Ok(())
 }
 
+/// The runs that were taken in hand: when each was asked for (Unix microseconds), and in which tick it was taken.
+type Known = HashMap<String, (u64, u64)>;
+
 /// Takes every run that is under way one step further, if nobody has it in hand.
-async fn look_after(house: &House, known: &mut HashMap<String, u64>, tick: u64, sweep: bool) -> Result<(), String> {
+async fn look_after(house: &House, known: &mut Known, tick: u64, sweep: bool) -> Result<(), String> {
     let all = work::list(&house.store, house.clock.seconds()).await.map_err(|e| e.to_string())?;
-    known.retain(|run, _| all.iter().any(|work| work.run == *run));
+    known.retain(|run, (asked_at, _)| all.iter().any(|work| work.run == *run && work.asked_at == *asked_at));
     for work in all {
-        let fresh = known.get(&work.run).is_none_or(|seen| sweep && *seen != tick);
+        let fresh = known.get(&work.run).is_none_or(|(_, seen)| sweep && *seen != tick);
         if fresh && !house.planner.has(&work.run) && look_after_one(house, &work).await? {
-            known.insert(work.run.clone(), tick);
+            known.insert(work.run.clone(), (work.asked_at, tick));
         }
     }
     Ok(())
 }
 
-/// False: the note stands before its run's document, which is just being written; look again at once.
+/// False: its run's document is just being written; look again at once.
 async fn look_after_one(house: &House, work: &Work) -> Result<bool, String> {
     let (store, wall) = (&house.store, house.clock.now().wall);
     match work::step(store, work, wall).await.map_err(|e| e.to_string())? {
@@ -111,6 +114,10 @@ async fn look_after_one(house: &House, work: &Work) -> Result<bool, String> {
         // The lane says when nothing of it is on its way any more.
         Step::Halt(lane) => drop(tokio::time::timeout(PATIENCE, house.lanes.withdraw(&lane, &work.run)).await),
         Step::Deliver(lane) => house.lanes.look(&lane),
+        Step::Ring(lane) => {
+            bell::ring(store, &lane, wall, wall / 1_000_000).await.map_err(|e| e.to_string())?;
+            house.lanes.look(&lane);
+        }
         // A machine of one's own makes no plan in parts.
         Step::Part(_) => {}
         Step::Over => claim::clear(store, work, wall / 1_000_000).await.map_err(|e| e.to_string())?,

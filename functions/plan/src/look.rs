@@ -130,6 +130,7 @@ async fn under_way(stack: &Stack, wall: u64) -> Result<Vec<Task>, PortError> {
             // Whoever works on the lane says when nothing of it is on its way; where nobody does, nothing is.
             Step::Halt(lane) if ear::is_free(&stack.store, &lane, wall).await? => tasks.push(finish(lane, &work.run)),
             Step::Over => claim::clear(&stack.store, &work, wall / 1_000_000).await?,
+            Step::Ring(lane) => drop(bell::ring(&stack.store, &lane, wall, wall / 1_000_000).await?),
             // The bell of its lane is up until it is delivered.
             Step::Deliver(_) | Step::Halt(_) | Step::Wait => {}
         }

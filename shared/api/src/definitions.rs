@@ -12,7 +12,7 @@ use engine::keys::LaneName;
 use engine::lane::pause;
 use engine::model::name::Name;
 use engine::model::project::Problem as Found;
-use engine::run::state;
+use engine::run::claim;
 use engine::time::rfc3339;
 use engine::token::Scope;
 use serde::Serialize;
@@ -313,8 +313,7 @@ pub(crate) async fn delete<O: Office>(office: Rc<O>, call: Call) -> Result<Answe
     let organization = call.organization()?;
     let catalog = catalog(&*office, &call)?;
     if kind == Kind::Export && catalog.get(kind, &name).await?.is_some() {
-        let state = state::read(office.store(), organization, &name, office.now().wall / 1_000_000).await?.state;
-        if let Some(run) = state.current {
+        if let Some(run) = claim::holder(office.store(), organization, &name, office.now().wall / 1_000_000).await? {
             return Err(Problem::new(Code::ExportBusy, format!("{run} of export `{name}` has not ended: cancel it, or wait for its end")));
         }
     }

@@ -226,6 +226,8 @@ fn why(refused: &Refused) -> (Code, String) {
             (Code::LaterRun, format!("{later} was planned after it: run the export, which finds what is still owed"))
         }
         Refused::Unfinished => (Code::RunNotFinished, "it has not ended: wait for its end, or cancel it".to_string()),
+        Refused::Unsent => (Code::LaterRun, "nothing of it was ever sent: run the export, which finds what is owed".to_string()),
+        Refused::Gone => (Code::LaterRun, "its deliveries are no longer kept: run the export, which finds what is still owed".to_string()),
     }
 }
 

@@ -367,11 +367,15 @@ pub async fn carry_out<S: Store, O: Objects>(ground: Ground<'_, S, O>, version: 
     let kept = if run.status == Status::Held || run.wish.plan_only {
         run.status = Status::Held;
         run.finished_at = Some(wall);
+        // Whoever approves it as soon as it is seen held notes it anew.
+        let noted = work::read(store, organization, &run.id, wall / 1_000_000).await?;
         let kept = begin::keep(store, objects, organization, &run, version, &compiled.shape, &file, wall / 1_000_000).await;
         match kept {
             Ok(_) => {
                 claim::unclaim_held(store, organization, &run.export, &run.id, ground.clock.seconds()).await?;
-                work::done(store, organization, &run.id, ground.clock.seconds()).await?;
+                if let Some((_, noted)) = noted {
+                    work::done_at(store, organization, &run.id, noted, ground.clock.seconds()).await?;
+                }
                 Ok(Begun::Held(run))
             }
             Err(error) => Err(error),

@@ -129,7 +129,7 @@ pub async fn begin_run<S: Store, O: Objects>(
             Err(PortError::Conflict) => return Ok(Taken::Nothing),
             Err(error) => return Err(error),
         };
-        begin::withdraw(store, &LaneName::first(organization, &run.destination), id, now).await?;
+        begin::withdraw(store, &LaneName::first(organization, &run.destination), id, u64::MAX, now).await?;
         shop.objects.delete(&run.object).await?;
     }
     let before = run.clone();
@@ -405,7 +405,8 @@ async fn end<S: Store, O: Objects>(
     for _ in 0..TRIES {
         match request::end(shop.store, organization, (run.clone(), version), status, reason.to_string(), shop.clock.now().wall).await {
             Ok(ended) => {
-                begin::withdraw(shop.store, &LaneName::first(organization, &ended.destination), &ended.id, shop.clock.seconds()).await?;
+                begin::withdraw(shop.store, &LaneName::first(organization, &ended.destination), &ended.id, u64::MAX, shop.clock.seconds())
+                    .await?;
                 // What stays of the parts is taken by retention.
                 let _ = tidy(shop, organization, &ended).await;
                 return Ok(Taken::Ended(ended));
@@ -413,9 +414,10 @@ async fn end<S: Store, O: Objects>(
             Err(PortError::Conflict) => {}
             Err(error) => return Err(error),
         }
-        // Keeping a plan changes the document, too: what failed after that ends the run as well.
+        // Another that planned it has kept a plan of its own.
         let there = document::read(shop.store, organization, &run.id, shop.clock.seconds()).await?;
-        match there.filter(|(there, _)| there.status == Status::Planning && there.split == run.split) {
+        let is_same = |there: &Run| there.status == Status::Planning && there.split == run.split && there.object == run.object;
+        match there.filter(|(there, _)| is_same(there)) {
             Some((there, _)) if there.cancel_asked != run.cancel_asked => return Ok(Taken::Nothing),
             Some((_, newer)) => version = newer,
             None => return Ok(Taken::Nothing),
@@ -435,10 +437,13 @@ pub async fn finish_run<S: Store, O: Objects>(shop: Shop<'_, S, O>, lane: &LaneN
         return Ok(Taken::Nothing);
     }
     if run.cancel_asked {
-        begin::withdraw(store, lane, id, now).await?;
+        begin::withdraw(store, lane, id, u64::MAX, now).await?;
     }
     let deltas = Deltas { file: shop.scratch.join(format!("{id}.delta.parquet")), scratch: shop.scratch.to_path_buf() };
-    let ended = finish(store, shop.objects, lane, id, Because::Done, &deltas, shop.clock.now().wall).await?;
+    let ended = finish(store, shop.objects, lane, (&run.export, id), Because::Done, &deltas, shop.clock.now().wall).await?;
+    if !ended.has_ended() {
+        return Ok(Taken::Nothing);
+    }
     // Whoever put it to work may have died before that.
     let _ = tidy(shop, organization, &ended).await;
     Ok(Taken::Ended(ended))

@@ -355,11 +355,12 @@ async fn finish_somehow(simulation: &Rc<Simulation>, planned: &Planned, finisher
     let world = &simulation.world;
     let file = simulation.folder.path().join(format!("{}-{finisher}", planned.run));
     let deltas = Collected { rows: RefCell::default(), file };
+    let export = simulation.exports.borrow()[planned.export].name.clone();
     loop {
         let session = simulation.new_session();
         let store = HostStore::new(simulation, Some(&session), chance.fork());
         let objects = HostObjects::new(simulation, Some(&session), chance.fork());
-        let finishing = finish(&store, &objects, &simulation.lane, &planned.run, Because::Done, &deltas, EPOCH + world.now());
+        let finishing = finish(&store, &objects, &simulation.lane, (&export, &planned.run), Because::Done, &deltas, EPOCH + world.now());
         match host::mortal(simulation, &session, chance, finishing).await {
             Some(Ok(_)) => return deltas.rows.take(),
             Some(Err(_)) | None => world.sleep(chance.between(1, SECOND)).await,

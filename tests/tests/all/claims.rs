@@ -10,11 +10,14 @@ use engine::port::{Clock, Exchange, Outgoing, PortError, Response, Transport};
 use engine::run::document::{self, Status};
 use engine::run::request::{Refused, approve};
 use engine::run::work::{self, Step};
-use engine::run::{claim, progress, state};
+use engine::run::{claim, progress, redeliver, state};
 use futures_util::FutureExt;
 use planning::{AskedRun, Taken};
 use std::cell::RefCell;
 use std::collections::BTreeSet;
+
+/// A little more than a minute, microseconds.
+const MINUTE: u64 = 61_000_000;
 
 /// How a run comes to rest without anything being sent.
 #[derive(Clone, Copy, Debug)]
@@ -120,6 +123,7 @@ fn a_plan_that_is_approved_as_soon_as_it_is_seen_held_keeps_its_export() {
             assert_eq!(status(&place, &run).await, Status::Delivering);
             assert_eq!(place.state().await.current, Some(run.clone()), "{at}");
             assert_eq!(place.try_to_ask().await, Err(Refused::Busy(run.clone())), "{at}");
+            assert_eq!(place.steps_in(0).await, [Step::Deliver(place.lane())], "{at}: whoever finishes it finds it");
         }
         assert!(approved > 0);
     });
@@ -141,11 +145,7 @@ fn nothing_that_died_while_it_let_go_keeps_an_export_or_is_under_way_for_ever() 
                 }
                 // Within a minute the run may just be beginning again.
                 assert!(place.steps_in(0).await.iter().all(|step| *step == Step::Wait), "{rest:?} {at}");
-                for work in work::list(&place.store, 0).await.unwrap() {
-                    let later = place.clock.now().wall + 61_000_000;
-                    assert_eq!(work::step(&place.store, &work, later).await.unwrap(), Step::Over);
-                    claim::clear(&place.store, &work, 0).await.unwrap();
-                }
+                place.clear(place.clock.now().wall + MINUTE).await;
                 assert_eq!((place.state().await.current, place.steps_in(0).await), (None, vec![]), "{rest:?} {at}");
             }
         }
@@ -225,6 +225,51 @@ fn two_that_plan_the_same_run_come_to_one_plan() {
     });
 }
 
+/// The same where a guard holds what one of them has planned.
+#[test]
+fn a_plan_that_a_guard_holds_and_one_that_it_lets_go_do_not_come_in_each_others_way() {
+    now(async {
+        let held = Rest::Held.place().rows();
+        let mut ends = BTreeSet::new();
+        for (slow_at, quick_at, slow_is_held) in
+            (0..16).flat_map(|slow| (0..22).flat_map(move |quick| [false, true].map(|held| (slow, quick, held))))
+        {
+            let place = Place::new(&People::new(30));
+            let fine = place.rows();
+            let run = place.ask().await;
+            let (slow, quick) = (Stepped::new(&place.store, Pace::StopAt(slow_at)), Stepped::new(&place.store, Pace::StopAt(quick_at)));
+            place.write_rows(if slow_is_held { &held } else { &fine });
+            let mut slow = Box::pin(plan(&place, &slow, &run));
+            let slow_begun = (&mut slow).now_or_never();
+            place.write_rows(if slow_is_held { &fine } else { &held });
+            let mut quick = Box::pin(plan(&place, &quick, &run));
+            let quick_begun = (&mut quick).now_or_never();
+            for taken in [(slow_begun, slow), (quick_begun, quick)].map(|(begun, planning)| async {
+                match begun {
+                    Some(begun) => begun,
+                    None => planning.await,
+                }
+            }) {
+                let taken = taken.await;
+                let is_fine = matches!(taken, Ok(Taken::Delivering(..) | Taken::Held(_) | Taken::Nothing) | Err(PortError::Conflict));
+                assert!(is_fine, "{slow_at} {quick_at}: {taken:?}");
+            }
+            if status(&place, &run).await == Status::Planning {
+                plan(&place, &Stepped::new(&place.store, Pace::DieAt(usize::MAX)), &run).await.unwrap();
+            }
+            let end = status(&place, &run).await;
+            if end == Status::Held {
+                assert_eq!(place.state().await.current, None, "{slow_at} {quick_at}");
+                let (directory, wall) = (place.directory(&run).await, place.clock.now().wall);
+                let approved = approve(&place.store, &place.lane(), &run, &directory, wall).await.unwrap();
+                assert!(approved.is_ok(), "{slow_at} {quick_at}: {approved:?}");
+            }
+            ends.insert((end.as_str(), place.delivered_once(&run).await));
+        }
+        assert_eq!(ends, BTreeSet::from([("delivering", 30), ("held", 20)]));
+    });
+}
+
 /// Marks of what is done are not lost to who comes too late.
 #[test]
 fn a_planner_that_comes_too_late_changes_nothing_of_what_was_delivered() {
@@ -274,6 +319,131 @@ fn two_that_approve_the_same_plan_send_it_once() {
     });
 }
 
+/// Whoever approves a plan may die at any moment, and whoever clears away may come in between: it can be approved again, and is sent once.
+#[test]
+fn a_plan_whose_approval_died_is_held_again() {
+    now(async {
+        let lane = Rest::Held.place().lane();
+        for at in 0.. {
+            let (place, run) = held().await;
+            let (directory, wall) = (place.directory(&run).await, place.clock.now().wall);
+            let dying = Stepped::new(&place.store, Pace::DieAt(at));
+            if approve(&dying, &lane, &run, &directory, wall).await.is_ok() {
+                assert!(at > 4, "{at}");
+                break;
+            }
+            if status(&place, &run).await == Status::Held {
+                place.clear(wall + MINUTE).await;
+                assert_eq!((place.state().await.current, place.steps_in(0).await), (None, vec![]), "{at}");
+                assert_eq!(backlog::read(&place.store, &lane, 0).await.unwrap(), [], "{at}");
+                approve(&place.store, &lane, &run, &directory, wall + MINUTE)
+                    .await
+                    .unwrap()
+                    .unwrap_or_else(|refused| panic!("{at}: {refused:?}"));
+            } else {
+                // It is delivered, whether its lane was told or not.
+                assert!(matches!(place.steps_in(0).await[..], [Step::Ring(_) | Step::Deliver(_)]), "{at}");
+            }
+            assert_eq!(place.delivered_once(&run).await, 20, "{at}");
+        }
+    });
+}
+
+#[test]
+fn clearing_away_takes_nothing_from_whoever_begins_at_that_moment() {
+    now(async {
+        let lane = Rest::Held.place().lane();
+        for (dies_at, stops_at) in (0..8).flat_map(|dies| (0..12).map(move |stops| (dies, stops))) {
+            let (place, run) = held().await;
+            let (directory, wall) = (place.directory(&run).await, place.clock.now().wall);
+            let dying = Stepped::new(&place.store, Pace::DieAt(dies_at));
+            if approve(&dying, &lane, &run, &directory, wall).await.is_ok() || status(&place, &run).await != Status::Held {
+                continue;
+            }
+            let stepped = Stepped::new(&place.store, Pace::StopAt(stops_at));
+            let mut notes = work::list(&place.store, 0).await.unwrap();
+            let Some(note) = notes.pop() else { continue };
+            let mut clearing = Box::pin(claim::clear(&stepped, &note, 0));
+            let cleared = (&mut clearing).now_or_never();
+            let approved = approve(&place.store, &lane, &run, &directory, wall + MINUTE).await.unwrap();
+            if cleared.is_none() {
+                clearing.await.unwrap();
+            }
+            assert!(approved.is_ok(), "{dies_at} {stops_at}: {approved:?}");
+            assert_eq!(place.state().await.current, Some(run.clone()), "{dies_at} {stops_at}");
+            assert_eq!(place.steps_in(0).await, [Step::Deliver(lane.clone())], "{dies_at} {stops_at}");
+            assert_eq!(place.delivered_once(&run).await, 20, "{dies_at} {stops_at}");
+        }
+    });
+}
+
+/// A late one that finishes a run changes nothing of what a person asked for since; a redelivery may die at any moment.
+#[test]
+fn deliveries_are_sent_again_whoever_finishes_late_or_dies() {
+    now(async {
+        let finished = async |place: &Place, store: &Stepped, run: &str| {
+            let scratch = tempfile::tempdir().unwrap();
+            planning::finish_run(place.shop_with(store, scratch.path(), usize::MAX), &place.lane(), run).await
+        };
+        let alive = |place: &Place| Stepped::new(&place.store, Pace::DieAt(usize::MAX));
+        let begun = async || {
+            let place = Place::new(&People::new(30));
+            let run = place.ask().await;
+            plan(&place, &alive(&place), &run).await.unwrap();
+            assert_eq!(place.work_off().await.len(), 30);
+            (place, run)
+        };
+        for at in 0.. {
+            let (place, run) = begun().await;
+            let slow = Stepped::new(&place.store, Pace::StopAt(at));
+            let mut late = Box::pin(finished(&place, &slow, &run));
+            if (&mut late).now_or_never().is_some() {
+                assert!(at > 5, "{at}");
+                break;
+            }
+            finished(&place, &alive(&place), &run).await.unwrap();
+            let (ended, _) = document::read(&place.store, &place.organization, &run, 0).await.unwrap().unwrap();
+            assert_eq!(ended.status, Status::Succeeded, "{at}");
+            let snapshot = place.state().await.snapshot;
+            let (directory, wall) = (place.directory(&run).await, place.clock.now().wall);
+            let again = redeliver::again(&place.store, &place.lane(), &ended, &directory, &[(0, 3), (0, 4)], wall).await.unwrap();
+            // One that has written the end and has not yet gone is no hindrance.
+            assert_eq!(again, Ok(()), "{at}");
+            drop(late.await);
+            assert_eq!(status(&place, &run).await, Status::Delivering, "{at}");
+            assert_eq!((place.state().await.current, place.state().await.snapshot), (Some(run.clone()), snapshot), "{at}");
+            assert_eq!(place.steps_in(0).await, [Step::Deliver(place.lane())], "{at}");
+            assert_eq!(place.work_off().await.len(), 2, "{at}");
+            finished(&place, &alive(&place), &run).await.unwrap();
+            assert_eq!((status(&place, &run).await, place.steps_in(0).await), (Status::Succeeded, vec![]), "{at}");
+        }
+        for at in 0.. {
+            let (place, run) = begun().await;
+            finished(&place, &alive(&place), &run).await.unwrap();
+            let (ended, _) = document::read(&place.store, &place.organization, &run, 0).await.unwrap().unwrap();
+            let (directory, wall) = (place.directory(&run).await, place.clock.now().wall);
+            let dying = Stepped::new(&place.store, Pace::DieAt(at));
+            let dead = redeliver::again(&dying, &place.lane(), &ended, &directory, &[(0, 3), (0, 4)], wall).await;
+            if dead.is_ok() {
+                assert!(at > 6, "{at}");
+                break;
+            }
+            if status(&place, &run).await == Status::Succeeded {
+                place.clear(wall + MINUTE).await;
+                assert_eq!((place.state().await.current, place.steps_in(0).await), (None, vec![]), "{at}");
+                let again = redeliver::again(&place.store, &place.lane(), &ended, &directory, &[(0, 5)], wall + MINUTE).await.unwrap();
+                assert_eq!((again, place.work_off().await.len()), (Ok(()), 1), "{at}");
+            } else {
+                assert!(matches!(place.steps_in(0).await[..], [Step::Ring(_) | Step::Deliver(_)]), "{at}");
+                assert_eq!(place.work_off().await.len(), 2, "{at}");
+            }
+            assert!(place.is_complete(&run).await, "{at}");
+            finished(&place, &alive(&place), &run).await.unwrap();
+            assert_eq!((status(&place, &run).await, place.steps_in(0).await), (Status::Succeeded, vec![]), "{at}");
+        }
+    });
+}
+
 /// A run that a guard holds.
 async fn held() -> (Place, String) {
     let place = Rest::Held.place();
@@ -315,6 +485,15 @@ impl Place {
 
     async fn state(&self) -> state::State {
         state::read(&self.store, &self.organization, &self.export(), 0).await.unwrap().state
+    }
+
+    /// Clears away what is over at that time, as whoever looks around does.
+    async fn clear(&self, wall: u64) {
+        for work in work::list(&self.store, 0).await.unwrap() {
+            if work::step(&self.store, &work, wall).await.unwrap() == Step::Over {
+                claim::clear(&self.store, &work, 0).await.unwrap();
+            }
+        }
     }
 
     /// What is under way needs this, so many microseconds from now.

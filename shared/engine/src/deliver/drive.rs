@@ -117,6 +117,16 @@ impl Context {
     }
 }
 
+/// What is found of a parcel's run.
+enum Found {
+    /// It is delivered.
+    Context(Box<Context>),
+    /// It is still being planned, or canceled: its parcels are not to be worked on.
+    NotNow,
+    /// It is over, or gone: nothing is owed any more.
+    Over,
+}
+
 /// What is on its way.
 enum Flight {
     Delivery { grant: Grant, shown: LoggedRequest, rows: u64 },
@@ -505,9 +515,13 @@ impl<'a, S: Store, O: Objects, T: Transport, C: Clock> Worker<'a, S, O, T, C> {
             let wall = self.ports.clock.now().wall / 1_000_000;
             if !self.contexts.contains_key(&parcel.run) {
                 match self.context(&parcel.run, wall).await? {
-                    Some(context) => drop(self.contexts.insert(parcel.run.clone(), Rc::new(context))),
-                    // The run is still being planned or is over: its parcels are not to be worked on.
-                    None => continue,
+                    Found::Context(context) => drop(self.contexts.insert(parcel.run.clone(), Rc::new(*context))),
+                    // Whoever asks for deliveries of a run that is over puts their parcels back before it says so.
+                    Found::Over if parcel.again.is_none() => {
+                        self.ports.store.delete(&key, Expect::Any, wall).await?;
+                        continue;
+                    }
+                    Found::NotNow | Found::Over => continue,
                 }
             }
             if self.contexts[&parcel.run].is_stray(&parcel) {
@@ -537,16 +551,20 @@ impl<'a, S: Store, O: Objects, T: Transport, C: Clock> Worker<'a, S, O, T, C> {
         Ok(())
     }
 
-    async fn context(&self, run: &str, now: u64) -> Result<Option<Context>, PortError> {
+    async fn context(&self, run: &str, now: u64) -> Result<Found, PortError> {
         let organization = &self.job.lane.organization;
-        let Some((run, _)) = document::read(self.ports.store, organization, run, now).await? else { return Ok(None) };
+        let Some((run, _)) = document::read(self.ports.store, organization, run, now).await? else { return Ok(Found::Over) };
+        if run.has_ended() {
+            return Ok(Found::Over);
+        }
         if run.status != document::Status::Delivering || run.cancel_asked {
-            return Ok(None);
+            return Ok(Found::NotNow);
         }
         let shape = document::read_shape(self.ports.store, organization, &run, now).await?;
         let compiled = Compiled::new(shape).map_err(|e| PortError::Failed(format!("what {} pinned cannot be used: {e}", run.id)))?;
         let started_at = run.started_at_text();
-        Ok(Some(Context { export: run.export.to_string(), names: run.field_names, started_at, begun_at: run.begun_at, compiled }))
+        let (export, names, begun_at) = (run.export.to_string(), run.field_names, run.begun_at);
+        Ok(Found::Context(Box::new(Context { export, names, started_at, begun_at, compiled })))
     }
 
     async fn load(&mut self, slot: Slot) -> Result<(), PortError> {

@@ -32,53 +32,56 @@ pub async fn keep<S: Store, O: Objects>(
 ) -> Result<u64, PortError> {
     document::pin(store, organization, &run.export, shape, now).await?;
     objects.adopt(&run.object, file).await?;
-    let is_held = run.status == Status::Held && !run.wish.plan_only;
-    let before = if is_held { hold(store, organization, run, now).await? } else { None };
-    let version = match document::write(store, organization, run, Expect::At(version), now).await {
-        Ok(version) => version,
-        Err(error) => {
-            if matches!(error, PortError::Conflict) {
-                objects.delete(&run.object).await?;
-            }
-            return Err(error);
+    let kept = async {
+        if run.status == Status::Held && !run.wish.plan_only {
+            hold(store, objects, organization, run, now).await?;
         }
+        document::write(store, organization, run, Expect::At(version), now).await
     };
-    supersede(store, objects, organization, before, now).await?;
-    Ok(version)
+    let kept = kept.await;
+    if matches!(kept, Err(PortError::Conflict)) {
+        objects.delete(&run.object).await?;
+    }
+    kept
 }
 
-/// A guard holds this run from now on. Gives the one that was held before it, which will never be executed.
-async fn hold<S: Store>(store: &S, organization: &Name, run: &Run, now: u64) -> Result<Option<String>, PortError> {
-    let mut before = None;
+/// A guard holds this run from now on; one that was held before it will never be executed. `Conflict`: it has the export no more.
+async fn hold<S: Store, O: Objects>(store: &S, objects: &O, organization: &Name, run: &Run, now: u64) -> Result<(), PortError> {
+    supersede(store, objects, organization, run, now).await?;
     let held = state::change(store, organization, &run.export, now, |state| {
-        before = state.held.replace(run.id.clone());
+        if state.current.as_deref() != Some(&run.id) {
+            return Err(PortError::Conflict);
+        }
+        state.held = Some(run.id.clone());
+        Ok(())
+    });
+    held.await?.map(drop)
+}
+
+/// Cancels the run of an export that was held before: a later one is planned. `Conflict`: that has the export no more.
+async fn supersede<S: Store, O: Objects>(store: &S, objects: &O, organization: &Name, by: &Run, now: u64) -> Result<(), PortError> {
+    let state = state::read(store, organization, &by.export, now).await?.state;
+    if state.current.as_deref() != Some(&by.id) {
+        return Err(PortError::Conflict);
+    }
+    let Some(before) = state.held.filter(|held| *held != by.id) else { return Ok(()) };
+    if let Some((held, version)) = document::read(store, organization, &before, now).await?.filter(|(run, _)| run.status == Status::Held) {
+        let reason = Some("a later run of the export was planned; nothing of this one was sent".to_string());
+        let object = held.object.clone();
+        let over = Run { status: Status::Canceled, reason, parcels: 0, ..held };
+        match document::write(store, organization, &over, Expect::At(version), now).await {
+            Ok(_) => objects.delete(&object).await?,
+            Err(PortError::Conflict) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let freed = state::change(store, organization, &by.export, now, |state| {
+        if state.held.as_ref() == Some(&before) {
+            state.held = None;
+        }
         Ok::<(), ()>(())
     });
-    drop(held.await?);
-    Ok(before.filter(|before| *before != run.id))
-}
-
-/// A run that was held is out of date: a later one was planned.
-async fn supersede<S: Store, O: Objects>(
-    store: &S,
-    objects: &O,
-    organization: &Name,
-    before: Option<String>,
-    now: u64,
-) -> Result<(), PortError> {
-    let Some(before) = before else { return Ok(()) };
-    let Some((held, version)) = document::read(store, organization, &before, now).await? else { return Ok(()) };
-    if held.status != Status::Held {
-        return Ok(());
-    }
-    let reason = Some("a later run of the export was planned; nothing of this one was sent".to_string());
-    let object = held.object.clone();
-    let over = Run { status: Status::Canceled, reason, parcels: 0, ..held };
-    match document::write(store, organization, &over, Expect::At(version), now).await {
-        Ok(_) => objects.delete(&object).await,
-        Err(PortError::Conflict) => Ok(()),
-        Err(error) => Err(error),
-    }
+    freed.await.map(drop)
 }
 
 /// Puts a kept run to work: its parcels go into the backlog, then its document (at `version` until now) says `delivering`, then the
@@ -143,13 +146,7 @@ pub async fn begin<S: Store, O: Objects>(
     let now = wall / 1_000_000;
     run.status = Status::Planning;
     let version = keep(store, objects, &lane.organization, run, version, shape, file, now).await?;
-    let mut before = None;
-    let freed = state::change(store, &lane.organization, &run.export, now, |state| {
-        before = state.held.take();
-        Ok::<(), ()>(())
-    });
-    drop(freed.await?);
-    supersede(store, objects, &lane.organization, before, now).await?;
+    supersede(store, objects, &lane.organization, run, now).await?;
     start(store, lane, run, version, directory, wall).await
 }
 
@@ -166,11 +163,11 @@ fn parcel(run: &Run, place: &crate::plan::layout::Place, wall: u64) -> Parcel {
     }
 }
 
-/// Takes a run's parcels out of the backlog: it was cut short while it was planned, or canceled.
-pub async fn withdraw<S: Store>(store: &S, lane: &LaneName, run: &str, now: u64) -> Result<(), PortError> {
+/// Takes a run's parcels that are due at `until` (Unix microseconds) or before out of the backlog: it was cut short, or canceled.
+pub async fn withdraw<S: Store>(store: &S, lane: &LaneName, run: &str, until: u64, now: u64) -> Result<(), PortError> {
     let parcels = crate::lane::backlog::read(store, lane, now).await?;
-    let writes: Vec<Write> =
-        parcels.into_iter().filter(|(_, parcel)| parcel.run == run).map(|(key, _)| Write::Delete(key, Expect::Any)).collect();
+    let gone = parcels.into_iter().filter(|(_, parcel)| parcel.run == run && parcel.due <= until);
+    let writes: Vec<Write> = gone.map(|(key, _)| Write::Delete(key, Expect::Any)).collect();
     for chunk in writes.chunks(WRITES) {
         for answer in store.write(chunk.to_vec(), now).await? {
             answer?;

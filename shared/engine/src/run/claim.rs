@@ -1,9 +1,12 @@
 //! Who has an export: two of its runs never overlap. A claim counts while its run is under way; what a run that came to rest still has,
-//! since it is just letting go or its process died before it did, the next run takes.
+//! since it is just letting go or its process died before it did, the next run takes. What died while it approved a run or had one
+//! delivered again is cleared away after a minute.
 
-use super::document::{self, Status};
+use super::begin;
+use super::document::{self, Run, Status};
 use super::state::{self, State};
 use super::work::{self, Work};
+use crate::keys::LaneName;
 use crate::model::name::Name;
 use crate::port::{PortError, Store};
 
@@ -30,6 +33,7 @@ pub(super) async fn claim<S: Store, E: From<Busy>>(
             }
             change(state)?;
             state.current = Some(run.to_string());
+            state.claims += 1;
             Ok(())
         });
         let claimed = claimed.await?;
@@ -79,10 +83,60 @@ async fn unclaim_if<S: Store>(
     changed.await.map(drop)
 }
 
-/// Takes away what is left of something that is over ([`work::Step::Over`]): its claim, and the note that it is under way.
+/// The run that has an export, if it is under way.
+pub async fn holder<S: Store>(store: &S, organization: &Name, export: &Name, now: u64) -> Result<Option<String>, PortError> {
+    let state = state::read(store, organization, export, now).await?.state;
+    let Some(run) = &state.current else { return Ok(None) };
+    let found = document::read(store, organization, run, now).await?;
+    let is_left = found.is_some_and(|(found, _)| is_left(&state, run, found.status));
+    Ok(state.current.filter(|_| !is_left))
+}
+
+/// Lets go of what a process that is dead claimed for a run whose document is `found`, unless it was claimed since `before` was read; then
+/// the answer is false. A plan that was being approved is held again.
+pub async fn let_go<S: Store>(
+    store: &S,
+    organization: &Name,
+    (export, run): (&Name, &str),
+    found: Option<&Run>,
+    before: &State,
+    now: u64,
+) -> Result<bool, PortError> {
+    let is_held = found.is_some_and(|found| found.status == Status::Held && !found.wish.plan_only);
+    let changed = state::change(store, organization, export, now, |state| {
+        if state != before {
+            return Err(());
+        }
+        if state.current.as_deref() == Some(run) {
+            state.current = None;
+            if is_held {
+                state.held.get_or_insert_with(|| run.to_string());
+            }
+        }
+        Ok(())
+    });
+    Ok(changed.await?.is_ok())
+}
+
+/// Takes away what is left of something that is over ([`work::Step::Over`]): its claim, parcels that it did not come to deliver, and the
+/// note that it is under way. Whatever has begun again meanwhile stays.
 pub async fn clear<S: Store>(store: &S, work: &Work, now: u64) -> Result<(), PortError> {
-    if work.part.is_none() {
-        unclaim(store, &work.organization, &work.export, &work.run, now).await?;
+    let organization = &work.organization;
+    if work.part.is_some() {
+        return work::done(store, organization, &work.name(), now).await;
     }
-    work::done(store, &work.organization, &work.name(), now).await
+    let state = state::read(store, organization, &work.export, now).await?.state;
+    let Some((note, version)) = work::read(store, organization, &work.run, now).await? else { return Ok(()) };
+    let found = document::read(store, organization, &work.run, now).await?.map(|(run, _)| run);
+    let is_under_way = found.as_ref().is_some_and(|run| matches!(run.status, Status::Planning | Status::Delivering));
+    if note.asked_at != work.asked_at || is_under_way {
+        return Ok(());
+    }
+    if !let_go(store, organization, (&work.export, &work.run), found.as_ref(), &state, now).await? {
+        return Ok(());
+    }
+    if let Some(run) = &found {
+        begin::withdraw(store, &LaneName::first(organization, &run.destination), &run.id, note.asked_at, now).await?;
+    }
+    work::done_at(store, organization, &work.run, version, now).await
 }

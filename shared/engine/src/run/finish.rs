@@ -2,7 +2,7 @@
 
 use super::document::{self, DeliveryCounts, InvalidRow, LISTED_INVALID_ROWS, RowCounts, Run, Status};
 use super::outcome::{self, Outcome, ParcelOutcome};
-use super::{state, work};
+use super::{progress, state, work};
 use crate::keys::LaneName;
 use crate::model::action::ActionName;
 use crate::model::change::{DeltaRow, Entry, EntryState};
@@ -36,27 +36,30 @@ pub trait WriteDelta {
     fn write(&self, rows: &mut dyn Iterator<Item = Result<DeltaRow, PortError>>, names: &[String]) -> Result<Option<PathBuf>, PortError>;
 }
 
-/// Finishes a run, and gives it as it stands then.
+/// Finishes a run of an export, and gives it as it stands then: one that is not there yet, or no longer, stays as it is.
 pub async fn finish<S: Store, O: Objects>(
     store: &S,
     objects: &O,
     lane: &LaneName,
-    run_id: &str,
+    (export, run_id): (&Name, &str),
     because: Because,
     deltas: &impl WriteDelta,
     wall: u64,
 ) -> Result<Run, PortError> {
     let now = wall / 1_000_000;
     let organization = &lane.organization;
+    // Read first: where the run is put to work again from here on, it is not this end that it comes to.
+    let claims = state::read(store, organization, export, now).await?.state.claims;
     let (mut run, version) =
         document::read(store, organization, run_id, now).await?.ok_or_else(|| PortError::Missing(format!("run {run_id}")))?;
     if run.status != Status::Delivering {
-        if run.has_ended() {
-            work::done(store, organization, run_id, now).await?;
-        }
         return Ok(run);
     }
     let because = if run.cancel_asked { Because::Canceled } else { because };
+    let progress = progress::read(store, lane, run_id, now).await?;
+    if because == Because::Done && progress.is_some_and(|(progress, _)| !progress.is_complete()) {
+        return Ok(run);
+    }
     let shape = document::read_shape(store, organization, &run, now).await?;
     let path = objects.local(&run.object).await?;
     let mut file = File::open(&path).map_err(|e| PortError::Failed(format!("the plan of {run_id} cannot be opened: {e}")))?;
@@ -83,37 +86,43 @@ pub async fn finish<S: Store, O: Objects>(
     };
     let mapping = run.mapping_version.clone();
     let swapped = state::change(store, organization, &run.export, now, |state| {
-        let files = state.snapshot.get_or_insert_default();
-        if delta.is_some() && !files.contains(&name) {
-            files.push(name.clone());
-        }
-        if state.current.as_deref() == Some(run_id) {
+        // Who comes too late has nothing to add: it was counted, and may have been merged since.
+        if state.current.as_deref() == Some(run_id) && state.claims == claims {
+            let files = state.snapshot.get_or_insert_default();
+            if delta.is_some() && !files.contains(&name) {
+                files.push(name.clone());
+            }
             state.current = None;
+            state.last_planned = Some(run_id.to_string());
             state.mapping_version = Some(mapping.clone());
             state.settled = settled.clone();
         }
         Ok::<(), ()>(())
     });
     drop(swapped.await?);
-    let run = settle(store, organization, run, version, now).await?;
+    // As long as its document says that it is delivered, nobody notes anew that it is under way.
+    let noted = work::read(store, organization, run_id, now).await?;
+    let (run, is_ours) = settle(store, organization, run, version, now).await?;
     // Rows that were only settled are in the snapshot; nobody looks back at them.
     if run.parcels == 0 {
         objects.delete(&run.object).await?;
     }
-    work::done(store, organization, run_id, now).await?;
+    if let (Some((_, noted)), true) = (noted, is_ours) {
+        work::done_at(store, organization, run_id, noted, now).await?;
+    }
     Ok(run)
 }
 
 /// Writes what a run came to, once: someone else may have finished it meanwhile, with the same result, and a person may have asked for
-/// its end when it had come to it already.
-async fn settle<S: Store>(store: &S, organization: &Name, run: Run, mut version: u64, now: u64) -> Result<Run, PortError> {
+/// its end when it had come to it already. False: it was someone else, and the run may even have been put to work again since.
+async fn settle<S: Store>(store: &S, organization: &Name, run: Run, mut version: u64, now: u64) -> Result<(Run, bool), PortError> {
     for _ in 0..TRIES {
         match document::write(store, organization, &run, Expect::At(version), now).await {
-            Ok(_) => return Ok(run),
+            Ok(_) => return Ok((run, true)),
             Err(PortError::Conflict) => match document::read(store, organization, &run.id, now).await? {
-                Some((there, _)) if there.has_ended() => return Ok(there),
+                Some((there, _)) if there.has_ended() || there.finishes >= run.finishes => return Ok((there, false)),
                 Some((_, newer)) => version = newer,
-                None => return Ok(run),
+                None => return Ok((run, false)),
             },
             Err(error) => return Err(error),
         }

@@ -22,6 +22,14 @@ impl Progress {
         Progress { parcels, done: vec![0; (parcels as usize).div_ceil(64)] }
     }
 
+    /// All of so many parcels done, but for these.
+    pub fn all_but(parcels: u32, open: impl IntoIterator<Item = u32>) -> Progress {
+        let mut progress = Progress::new(parcels);
+        (0..parcels).for_each(|parcel| progress.set(parcel, true));
+        open.into_iter().for_each(|parcel| progress.set(parcel, false));
+        progress
+    }
+
     /// Whether a parcel is done.
     pub fn is_done(&self, parcel: u32) -> bool {
         self.done.get(parcel as usize / 64).is_some_and(|word| word & (1 << (parcel % 64)) != 0)

@@ -158,17 +158,19 @@ pub async fn approve<S: Store>(
         return Ok(Err(Refused::Not(found.status)));
     }
     let note = Work::new(organization, &found.export, run, wall);
-    work::note(store, &note, now).await?;
+    let noted = work::note(store, &note, now).await?;
     let claimed = claim::claim(store, organization, &found.export, run, now, |state| {
         let is_last = found.wish.plan_only || state.current.as_deref() == Some(run) || state.held.as_deref() == Some(run);
         if !is_last || state.snapshot.clone().unwrap_or_default() != found.snapshot {
             return Err(Refused::MovedOn);
         }
-        state.held = None;
+        if !found.wish.plan_only {
+            state.held = None;
+        }
         Ok(())
     });
     if let Err(refused) = claimed.await? {
-        work::done(store, organization, run, now).await?;
+        work::done_at(store, organization, run, noted, now).await?;
         return Ok(Err(refused));
     }
     found.wish.plan_only = false;
@@ -180,9 +182,12 @@ pub async fn approve<S: Store>(
         // Someone approved or canceled it meanwhile.
         Err(PortError::Conflict) => match document::read(store, organization, run, now).await? {
             Some((there, _)) if matches!(there.status, Status::Planning | Status::Delivering) => Ok(Ok(there)),
+            // Someone else is just approving it.
+            Some((there, _)) if there.status == Status::Held => Ok(Err(Refused::Busy(run.to_string()))),
             Some((there, _)) => {
+                begin::withdraw(store, lane, run, wall, now).await?;
                 unclaim(store, organization, &there.export, run, now).await?;
-                work::done(store, organization, run, now).await?;
+                work::done_at(store, organization, run, noted, now).await?;
                 Ok(Err(Refused::Not(there.status)))
             }
             None => Ok(Err(Refused::Missing)),

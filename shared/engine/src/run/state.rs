@@ -15,6 +15,9 @@ pub struct State {
     pub hash_seed: Option<u64>,
     /// The run that has the export. Two runs of one export never overlap.
     pub current: Option<String>,
+    /// How often it was given to a run: who has read the state sees whether that was done since.
+    #[serde(default)]
+    pub claims: u64,
     /// The snapshot's objects: a base, then deltas from oldest to newest. Empty and `None`: the export never ran.
     pub snapshot: Option<Vec<String>>,
     /// The fields and key that the snapshot's hashes are of.

@@ -4,6 +4,7 @@
 use super::document::{self, Status};
 use super::progress;
 use crate::keys::{self, LaneName};
+use crate::lane::bell;
 use crate::lane::lease::SKEW;
 use crate::model::name::Name;
 use crate::port::{Document, Expect, Key, PortError, Store, Stored};
@@ -164,11 +165,13 @@ pub enum Step {
     Part(Part),
     /// To be delivered.
     Deliver(LaneName),
+    /// The same, but its lane does not know: whoever put it to work died before the bell was rung.
+    Ring(LaneName),
     /// Canceled: to be finished once nothing of it is on its way.
     Halt(LaneName),
     /// Nothing is left to send: to be finished.
     Finish(LaneName),
-    /// Its document is just being written.
+    /// Its document is just being written, or it has come to rest and may be beginning again.
     Wait,
     /// It is over; what is left of it can go ([`super::claim::clear`]).
     Over,
@@ -196,7 +199,10 @@ pub async fn step<S: Store>(store: &S, work: &Work, wall: u64) -> Result<Step, P
             match (progress.is_some_and(|(progress, _)| progress.is_complete()), run.cancel_asked) {
                 (true, _) => Step::Finish(lane),
                 (false, true) => Step::Halt(lane),
-                (false, false) => Step::Deliver(lane),
+                (false, false) => match bell::hear(store, &lane, now).await?.bell.due {
+                    Some(_) => Step::Deliver(lane),
+                    None => Step::Ring(lane),
+                },
             }
         }
         _ if wall > work.asked_at + ABANDONED_AFTER => Step::Over,
@@ -204,14 +210,28 @@ pub async fn step<S: Store>(store: &S, work: &Work, wall: u64) -> Result<Step, P
     })
 }
 
-/// Notes that a run is under way.
-pub async fn note<S: Store>(store: &S, work: &Work, now: u64) -> Result<(), PortError> {
-    store.put(&work.key(), work.document(), Expect::Any, now).await.map(drop)
+/// Notes that a run is under way. Gives the note's version.
+pub async fn note<S: Store>(store: &S, work: &Work, now: u64) -> Result<u64, PortError> {
+    store.put(&work.key(), work.document(), Expect::Any, now).await
+}
+
+/// Reads a note, and its version.
+pub async fn read<S: Store>(store: &S, organization: &Name, work: &str, now: u64) -> Result<Option<(Work, u64)>, PortError> {
+    let Some(stored) = store.get(&keys::work(organization, work), now).await? else { return Ok(None) };
+    Ok(Some((parse(&stored)?, stored.version)))
 }
 
 /// A run, or a part of its plan, has ended: what was under way under this name is no longer.
 pub async fn done<S: Store>(store: &S, organization: &Name, work: &str, now: u64) -> Result<(), PortError> {
     store.delete(&keys::work(organization, work), Expect::Any, now).await
+}
+
+/// The same where the note is at this version. One that was written since stays: the run may be beginning again.
+pub async fn done_at<S: Store>(store: &S, organization: &Name, work: &str, version: u64, now: u64) -> Result<(), PortError> {
+    match store.delete(&keys::work(organization, work), Expect::At(version), now).await {
+        Err(PortError::Conflict) => Ok(()),
+        other => other,
+    }
 }
 
 /// Everything that is under way.

@@ -120,7 +120,8 @@ pub async fn deliver(stage: &Stage, organization: &str, run: &str, answers: &[u1
     let transport = Answers(RefCell::new(answers.to_vec()));
     let lane = lane(organization);
     let wall = work_off(&office.store, &office.objects, &project, &lane, &transport, office.wall.get()).await;
-    finish(&office.store, &office.objects, &lane, run, Because::Done, &Nowhere, wall).await.expect("it can be finished");
+    let export = Name::new("newsletter").expect("a name");
+    finish(&office.store, &office.objects, &lane, (&export, run), Because::Done, &Nowhere, wall).await.expect("it can be finished");
     office.wall.set(wall);
 }
 
