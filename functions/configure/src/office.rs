@@ -104,6 +104,10 @@ impl Office for StackOffice {
         4 << 20
     }
 
+    async fn presigned(&self, object: &str, seconds: u64) -> Result<Option<String>, PortError> {
+        self.stack.objects.presigned(object, Duration::from_secs(seconds)).await.map(Some)
+    }
+
     async fn project(&self, organization: &Name) -> Result<Arc<Project>, PortError> {
         self.stack.project(organization).await.map_err(PortError::Failed)
     }

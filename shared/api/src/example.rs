@@ -57,6 +57,10 @@ pub(crate) const UPLOAD: &str = r#"{
     "id": "upl_06c1m2k3n4p5q6r7", "model": "newsletter", "expires_at": "2026-01-02T08:00:00.000Z", "part_bytes": 8388608
 }"#;
 
+/// Where a part goes.
+pub(crate) const PART_URL: &str =
+    r#"{"url": "/v1/models/newsletter/uploads/upl_06c1m2k3n4p5q6r7/parts/1", "presigned": false, "part_bytes": 8388608}"#;
+
 /// What came of a test.
 pub(crate) const TESTED: &str = r#"{
     "request": {"method": "POST", "url": "https://api.example.com/members", "headers": [["Authorization", "[redacted]"]], "body": "{\"id\": 1}", "truncated": false},

@@ -44,6 +44,11 @@ pub trait Office: 'static {
         crate::operation::ROWS_BYTES
     }
 
+    /// A URL to which whoever has it may `PUT` this object for so many seconds. `None`: objects of this process are not reached so.
+    fn presigned(&self, _object: &str, _seconds: u64) -> impl Future<Output = Result<Option<String>, PortError>> {
+        std::future::ready(Ok(None))
+    }
+
     /// Fresh and unguessable.
     fn random(&self) -> [u8; 32];
 

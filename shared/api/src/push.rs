@@ -58,6 +58,21 @@ pub(crate) struct Upload {
     part_bytes: u64,
 }
 
+/// Where a part goes.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct PartUrl {
+    /// Where it is to be `PUT`: a URL, or a path of this API.
+    url: String,
+    /// Whether the URL itself says that it may be put there: then no token is sent along.
+    presigned: bool,
+    /// The URL holds until then at most (RFC 3339).
+    #[schema(format = DateTime, required = false)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_at: Option<String>,
+    /// The longest part that may go there, bytes.
+    part_bytes: u64,
+}
+
 /// What an upload must come to.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "it is there for its schema; `Members` reads it, with every problem")]
@@ -170,13 +185,53 @@ pub(crate) static PART: Operation = Operation {
     ..Operation::new(Verb::Put, "/v1/models/{id}/uploads/{upload}/parts/{number}", Chapter::Models)
 };
 
+/// The part of the path.
+fn number(call: &Call) -> Result<u32, Problem> {
+    let number = call.id("number");
+    let parsed = number.parse().ok().filter(|number| (1..=push::MOST_PARTS).contains(number));
+    parsed.ok_or_else(|| Problem::new(Code::NotFound, format!("there is no part `{number}`: parts go from 1 to {}", push::MOST_PARTS)))
+}
+
+/// A presigned URL holds so long, seconds.
+const PRESIGNED_SECONDS: u64 = 3600;
+
+pub(crate) static PART_URL: Operation = Operation {
+    id: "presignPart",
+    summary: "Ask where a part of an upload goes",
+    about: "On a stack a URL of S3 to which the part is `PUT` as it is, past the API, whose calls are small there; on one machine the \
+            path of the part.",
+    scope: Some(Scope::Write),
+    parameters: &[&p::MODEL, &p::UPLOAD, &p::PART],
+    good: &[Good::json(200, "Where it goes.", of::<PartUrl>, example::PART_URL)],
+    codes: &[Code::NotPushed, Code::UploadClosed, Code::UploadTorn],
+    ..Operation::new(Verb::Post, "/v1/models/{id}/uploads/{upload}/parts/{number}/url", Chapter::Models)
+};
+
+pub(crate) async fn part_url<O: Office>(office: Rc<O>, call: Call) -> Result<Answer, Problem> {
+    let (upload, number) = (call.id("upload"), number(&call)?);
+    let model = model(&*office, &call).await?;
+    let now = office.now().wall / 1_000_000;
+    let object = push::part_object(office.store(), call.organization()?, &model.id, upload, number, now).await?;
+    let object = object.map_err(|refused| self::refused(refused, upload))?;
+    let answer = match office.presigned(&object, PRESIGNED_SECONDS).await? {
+        Some(url) => PartUrl {
+            url,
+            presigned: true,
+            expires_at: Some(rfc3339((now + PRESIGNED_SECONDS) * 1_000_000)),
+            part_bytes: push::MOST_PART_BYTES as u64,
+        },
+        None => PartUrl {
+            url: format!("/v1/models/{}/uploads/{upload}/parts/{number}", model.id),
+            presigned: false,
+            expires_at: None,
+            part_bytes: office.part_bytes() as u64,
+        },
+    };
+    Ok(Answer::json(200, &answer))
+}
+
 pub(crate) async fn part<O: Office>(office: Rc<O>, call: Call) -> Result<Answer, Problem> {
-    let (upload, number) = (call.id("upload"), call.id("number"));
-    let number: u32 = number
-        .parse()
-        .ok()
-        .filter(|number| (1..=push::MOST_PARTS).contains(number))
-        .ok_or_else(|| Problem::new(Code::NotFound, format!("there is no part `{number}`: parts go from 1 to {}", push::MOST_PARTS)))?;
+    let (upload, number) = (call.id("upload"), number(&call)?);
     let model = model(&*office, &call).await?;
     let now = office.now().wall / 1_000_000;
     let organization = call.organization()?;

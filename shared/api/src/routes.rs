@@ -40,6 +40,7 @@ table! {
     push::CHANGES => push::changes,
     push::BEGIN => push::begin,
     push::PART => push::part,
+    push::PART_URL => push::part_url,
     push::COMMIT => push::commit,
     push::ABORT => push::abort,
     definitions::LIST_EXPORTS => definitions::list,

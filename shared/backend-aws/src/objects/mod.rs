@@ -18,6 +18,7 @@ use engine::port::{Objects, PortError};
 use futures_util::TryStreamExt;
 use object_store::aws::{AmazonS3, AmazonS3Builder, AwsCredential};
 use object_store::list::{PaginatedListOptions, PaginatedListStore};
+use object_store::signer::Signer;
 use object_store::{
     BackoffConfig, GetOptions, GetRange, GetResult, ObjectStore, ObjectStoreExt, PutPayload, RetryConfig, StaticCredentialProvider,
 };
@@ -93,6 +94,15 @@ impl AwsObjects {
     /// stay where they are, and `local` answers `Full` where no more of them fit.
     pub fn release(&self) {
         self.scratch.release();
+    }
+
+    /// A URL to which whoever has it may `PUT` an object for so long, and no longer than the function's own credentials hold.
+    ///
+    /// # Errors
+    /// The name is none of an object.
+    pub async fn presigned(&self, name: &str, expires_in: Duration) -> Result<String, PortError> {
+        let signed = self.bucket.signed_url(http::Method::PUT, &name::path(name)?, expires_in).await;
+        signed.map(String::from).map_err(|error| failed("sign", name, &error))
     }
 
     /// Sends a file in parts, so that it is never in memory whole; what was sent is taken back if it does not come to its end.

@@ -13,7 +13,7 @@ mod upload;
 pub use changes::{Accepted, changes};
 pub use current::{Current, FoldRows, current};
 pub use state::{Base, Pushed, forget, read, sweep};
-pub use upload::{Committed, MOST_PART_BYTES, MOST_PARTS, Refused, UPLOAD_SECONDS, abort, begin_upload, commit, put_part};
+pub use upload::{Committed, MOST_PART_BYTES, MOST_PARTS, Refused, UPLOAD_SECONDS, abort, begin_upload, commit, part_object, put_part};
 
 /// The longest line that is taken, bytes: a source reads no longer ones.
 pub const MOST_LINE_BYTES: usize = 8 << 20;

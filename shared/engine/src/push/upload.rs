@@ -99,6 +99,30 @@ fn folder(organization: &Name, model: &Name, upload: &str) -> String {
     format!("uploads/{organization}/{model}/{upload}/")
 }
 
+/// The object that a part of an upload becomes, if the upload takes parts: for those who put it there themselves.
+pub async fn part_object<S: Store>(
+    store: &S,
+    organization: &Name,
+    model: &Name,
+    upload: &str,
+    number: u32,
+    now: u64,
+) -> Result<Result<String, Refused>, PortError> {
+    if !(1..=MOST_PARTS).contains(&number) {
+        let message = format!("{number} is no number of a part; they go from 1 to {MOST_PARTS}");
+        return Ok(Err(Refused::Wrong(vec![Problem { path: "part".to_string(), message }])));
+    }
+    Ok(match read(store, organization, model, upload, now).await? {
+        None => Err(Refused::Unknown),
+        Some(Upload { committed: Some(_), .. }) => Err(Refused::Committed),
+        Some(_) => Ok(part_name(&folder(organization, model, upload), number)),
+    })
+}
+
+fn part_name(folder: &str, number: u32) -> String {
+    format!("{folder}{number:05}")
+}
+
 /// Keeps a part; another one under the same number is replaced. Parts are cut anywhere, also within a row.
 #[allow(clippy::too_many_arguments, reason = "each is one thing that the caller has at hand")]
 pub async fn put_part<S: Store, O: Objects>(
@@ -111,20 +135,14 @@ pub async fn put_part<S: Store, O: Objects>(
     bytes: Vec<u8>,
     now: u64,
 ) -> Result<Result<(), Refused>, PortError> {
-    let wrong = |message: String| Ok(Err(Refused::Wrong(vec![Problem { path: "part".to_string(), message }])));
-    if !(1..=MOST_PARTS).contains(&number) {
-        return wrong(format!("{number} is no number of a part; they go from 1 to {MOST_PARTS}"));
-    }
     if bytes.len() > MOST_PART_BYTES {
-        return wrong(format!("has {} bytes; a part has at most {MOST_PART_BYTES}, so cut it in several", bytes.len()));
+        let message = format!("has {} bytes; a part has at most {MOST_PART_BYTES}, so cut it in several", bytes.len());
+        return Ok(Err(Refused::Wrong(vec![Problem { path: "part".to_string(), message }])));
     }
-    match read(store, organization, model, upload, now).await? {
-        None => return Ok(Err(Refused::Unknown)),
-        Some(Upload { committed: Some(_), .. }) => return Ok(Err(Refused::Committed)),
-        Some(_) => {}
+    match part_object(store, organization, model, upload, number, now).await? {
+        Ok(object) => objects.put(&object, bytes).await.map(Ok),
+        Err(refused) => Ok(Err(refused)),
     }
-    objects.put(&format!("{}{number:05}", folder(organization, model, upload)), bytes).await?;
-    Ok(Ok(()))
 }
 
 /// Ends an upload without any effect; one that is not there is fine. A committed one cannot be taken back.
@@ -175,6 +193,10 @@ pub async fn commit<S: Store, O: Objects>(
     if let Some(problem) = gap(&parts, &folder) {
         return Ok(Err(Refused::Wrong(vec![problem])));
     }
+    let too_long = too_long(objects, &parts).await?;
+    if !too_long.is_empty() {
+        return Ok(Err(Refused::Wrong(too_long)));
+    }
     let prefix = state::object_prefix(organization, &model.id, fresh, now);
     let mut taking = Taking::new(objects, &model.primary_key, prefix);
     for part in &parts {
@@ -202,6 +224,23 @@ pub async fn commit<S: Store, O: Objects>(
     store.put(&keys::upload(organization, &model.id, upload), done.document(), Expect::Any, now).await?;
     state::delete(objects, parts.into_iter()).await?;
     Ok(Ok(Committed { rows, version }))
+}
+
+/// The parts that are too long to be read: who puts one in its place himself is held back by nobody.
+async fn too_long<O: Objects>(objects: &O, parts: &[String]) -> Result<Vec<Problem>, PortError> {
+    let mut found = Vec::new();
+    for (part, number) in parts.iter().zip(1..) {
+        let behind = MOST_PART_BYTES as u64;
+        match objects.get(part, Some(behind..behind + 1)).await {
+            Err(PortError::Missing(_)) => {}
+            Ok(_) => found.push(Problem {
+                path: "parts".to_string(),
+                message: format!("part {number} has more than {MOST_PART_BYTES} bytes; cut it in several"),
+            }),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(found)
 }
 
 /// What is missing among the parts, which are numbered from 1 without a gap.

@@ -4,12 +4,15 @@ use super::server::{Place, Server, no_wish, on_one_machine_and_on_a_stack};
 use crate::journey::stage::{Stage, keep, project};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
+use tests::aws::moto;
+use tests::client;
 use tests::receiver::{Action, Always};
 
 on_one_machine_and_on_a_stack!(
     upserts_and_removals_reach_the_destination_as_what_they_change,
     one_wrong_line_is_told_with_its_number_and_nothing_is_taken,
     an_upload_takes_the_place_of_all_rows_and_a_torn_one_changes_nothing,
+    parts_go_where_the_upload_says_and_are_as_large_as_it_says,
 );
 
 /// A project whose people are pushed.
@@ -112,4 +115,52 @@ fn an_upload_takes_the_place_of_all_rows_and_a_torn_one_changes_nothing(place: P
     let run = server.ended(&server.run("news", json!({"approve": true})));
     assert_eq!(run["changes"], json!({"added": 0, "changed": 1, "removed": 5}), "{run:#}");
     assert_eq!(held.lock().unwrap().members.len(), 30);
+}
+
+/// On a stack they go to S3, past the functions, whose calls take 6 MB.
+fn parts_go_where_the_upload_says_and_are_as_large_as_it_says(place: Place) {
+    let (receiver, held) = keep(Always(Action::status(200)), 0.0, 4);
+    let stage = Stage::new(&pushed(&receiver.url()));
+    let server = Server::start_on(place, &stage);
+    let begin = || {
+        let upload = server.call("POST", "/v1/models/people/uploads", json!({})).expect(201).json();
+        format!("/v1/models/people/uploads/{}", upload["id"].as_str().expect("an upload has an id"))
+    };
+    let whole = ndjson((1..=130).map(|id| json!({"id": id.to_string(), "email": "e", "name": format!("{id} ").repeat(30_000)})));
+    let upload = begin();
+    let part_bytes = server.call("POST", &format!("{upload}/parts/1/url"), Value::Null).expect(200).json()["part_bytes"].as_u64().unwrap();
+    // Cut anywhere.
+    let size = if place == Place::Stack { 9_000_001 } else { 4_000_001 };
+    assert!(size < part_bytes && whole.len() as u64 > size, "{part_bytes} {}", whole.len());
+    for (part, number) in whole.chunks(size as usize).zip(1..) {
+        let told = server.call("POST", &format!("{upload}/parts/{number}/url"), Value::Null).expect(200).json();
+        let url = told["url"].as_str().expect("it says where");
+        assert_eq!((&told["presigned"], told["expires_at"].is_string()), (&json!(place == Place::Stack), place == Place::Stack), "{told}");
+        let put = match place {
+            Place::Machine => server.send(&server.token, "PUT", url, NDJSON, part.to_vec()),
+            Place::Stack => {
+                let (address, path) = url.strip_prefix("http://").and_then(|url| url.split_once('/')).expect("moto is on loopback");
+                client::call(address.parse().expect("an address"), "PUT", &format!("/{path}"), &[], part.to_vec()).expect("it is taken")
+            }
+        };
+        assert!(put.status < 300, "{} {}", put.status, put.text());
+    }
+    let commit = |upload: &str| server.call("POST", &format!("{upload}/commit"), json!({"rows": 130, "sha256": hex(&whole)}));
+    commit(&upload).expect(200);
+    let run = server.ended(&server.run("news", no_wish()));
+    assert_eq!(run["rows"]["delivered"], 130, "{run:#}");
+    assert_eq!(held.lock().unwrap().members.len(), 130);
+    // What is committed takes no more, and what was never begun nothing at all.
+    assert_eq!(server.call("POST", &format!("{upload}/parts/1/url"), Value::Null).expect(409).json()["code"], "upload_closed");
+    server.call("POST", &format!("{upload}x/parts/1/url"), Value::Null).expect(404);
+    server.call("POST", &format!("{}/parts/10001/url", begin()), Value::Null).expect(404);
+    if place == Place::Stack {
+        // Nobody stops who puts more there than he may; it is not read.
+        let upload = begin();
+        let id = upload.rsplit('/').next().expect("it has an id");
+        let object = format!("uploads/default/people/{id}/00001");
+        server.stack().put_object(moto().expect("moto is here"), &object, vec![b'x'; (part_bytes + 1) as usize]);
+        let refused = commit(&upload).expect(422).json();
+        assert!(refused["problems"][0]["message"].as_str().is_some_and(|message| message.contains("part 1 has more than")), "{refused:#}");
+    }
 }
