@@ -312,10 +312,11 @@ pub(crate) async fn delete<O: Office>(office: Rc<O>, call: Call) -> Result<Answe
     let name = named(&call, kind)?;
     let organization = call.organization()?;
     let catalog = catalog(&*office, &call)?;
-    if kind == Kind::Export && catalog.get(kind, &name).await?.is_some() {
-        if let Some(run) = claim::holder(office.store(), organization, &name, office.now().wall / 1_000_000).await? {
-            return Err(Problem::new(Code::ExportBusy, format!("{run} of export `{name}` has not ended: cancel it, or wait for its end")));
-        }
+    if kind == Kind::Export
+        && catalog.get(kind, &name).await?.is_some()
+        && let Some(run) = claim::holder(office.store(), organization, &name, office.now().wall / 1_000_000).await?
+    {
+        return Err(Problem::new(Code::ExportBusy, format!("{run} of export `{name}` has not ended: cancel it, or wait for its end")));
     }
     let precondition = precondition(&call)?;
     let deleted = catalog.delete(kind, &name, precondition).await?;

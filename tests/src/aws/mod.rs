@@ -4,6 +4,7 @@
 //! moto is a Python program: `pip install 'moto[server]==5.2.5'` puts `moto_server` on the path, or `PENSTOCK_MOTO` names it. It checks no
 //! signatures, does not honour `ClientRequestToken`, and deletes nothing that has expired.
 
+mod dynoxide;
 mod moto;
 mod proxy;
 
@@ -21,6 +22,7 @@ use serde_json::{Value, json};
 
 use crate::client::{Answer, call};
 
+pub use dynoxide::Dynoxide;
 pub use moto::{Moto, moto};
 pub use proxy::{Fault, Proxy, Seen};
 
@@ -221,7 +223,8 @@ fn signed(address: SocketAddr, service: &str, method: &str, path: &str, headers:
     let authorization = format!(
         "AWS4-HMAC-SHA256 Credential=AKIAIOSFODNN7EXAMPLE/20260101/us-east-1/{service}/aws4_request, SignedHeaders=host, Signature=0"
     );
-    let headers: Vec<_> = headers.iter().copied().chain([("authorization", authorization.as_str())]).collect();
+    let signature = [("authorization", authorization.as_str()), ("x-amz-date", "20260101T000000Z")];
+    let headers: Vec<_> = headers.iter().copied().chain(signature).collect();
     std::thread::scope(|scope| {
         let answer = scope.spawn(|| call(address, method, path, &headers, body));
         answer.join().expect("the call does not panic").expect("moto answers")

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 
 use backend_embedded::{DataDir, EmbeddedObjects, EmbeddedSecrets, EmbeddedStore, Unlock};
-use tests::aws::{Stack, Stacks, moto};
+use tests::aws::{Dynoxide, Stack, Stacks, moto};
 use tests::contract::{objects_contract, queue_contract, secrets_contract, store_contract};
 use tests::memory::{MemoryObjects, MemoryQueue, MemorySecrets, MemoryStore};
 
@@ -75,6 +75,12 @@ async fn the_embedded_sealing_keeps_the_contract() {
 async fn the_store_on_dynamodb_keeps_the_contract() {
     let Some(stacks) = Stacks::new() else { return };
     store_contract(|| stacks.aws().store()).await;
+}
+
+#[tokio::test]
+async fn the_store_on_a_second_dynamodb_keeps_the_contract() {
+    let Some(dynoxide) = Dynoxide::start() else { return };
+    store_contract(|| dynoxide.store()).await;
 }
 
 #[tokio::test]
