@@ -22,7 +22,7 @@ use engine::run::request::{self, Ask, Asked, Refused};
 use engine::run::{begin, claim, state, work};
 use planning::{self, Begun, Deltas};
 use process::chance::{self, Chance};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Runs the exports one after the other, or side by side where their destinations differ.
 pub async fn run(global: &Global, args: &RunArgs) -> Result<u8, Failure> {
@@ -127,25 +127,19 @@ impl Runner<'_> {
         let (store, organization) = (&self.site.store, self.site.organization());
         let mut left = Vec::new();
         let mut ids = BTreeMap::new();
+        let noted = work::list(store, self.site.clock.seconds()).await?;
         for export in exports {
             let now = self.site.clock.seconds();
             let state = state::read(store, organization, &export.id, now).await?.state;
-            let Some(id) = state.current.clone() else { continue };
-            match document::read(store, organization, &id, now).await? {
-                Some((run, _)) if run.status == Status::Delivering => {
-                    ids.insert(export.id.clone(), id);
-                    left.push(run);
-                }
-                found => {
-                    // It was cut short while it was planned: nothing of it was sent, nothing of it is owed.
-                    if let Some(run) = found.clone().filter(|(run, _)| run.status == Status::Planning) {
-                        begin::withdraw(store, &self.site.lane(&run.0.destination), &id, u64::MAX, now).await?;
-                        let reason = "cut short while it was planned; nothing was sent".to_string();
-                        request::end(store, organization, run, Status::Failed, reason, self.site.clock.now().wall).await?;
+            let of_export = noted.iter().filter(|work| work.organization == *organization && work.export == export.id);
+            let unfinished: BTreeSet<String> = of_export.map(|work| work.run.clone()).chain(state.current).collect();
+            for id in unfinished {
+                match document::read(store, organization, &id, now).await? {
+                    Some((run, _)) if run.status == Status::Delivering => {
+                        ids.insert(export.id.clone(), id);
+                        left.push(run);
                     }
-                    let found = found.map(|(run, _)| run);
-                    claim::let_go(store, organization, (&export.id, &id), found.as_ref(), &state, now).await?;
-                    work::done(store, organization, &id, now).await?;
+                    found => self.clear(export, &id, found).await?,
                 }
             }
         }
@@ -162,6 +156,24 @@ impl Runner<'_> {
         }
         let ended = self.deliver(left).await?;
         Ok(Ended { ids, ..ended })
+    }
+
+    /// Takes away what a run left that was cut short while it was planned, approved or asked for again: nothing of it was sent, nothing of it
+    /// is owed.
+    async fn clear(&self, export: &Export, id: &str, found: Option<(Run, u64)>) -> Result<(), Failure> {
+        let (store, organization, now) = (&self.site.store, self.site.organization(), self.site.clock.seconds());
+        if let Some((run, _)) = &found {
+            begin::withdraw(store, &self.site.lane(&run.destination), id, u64::MAX, now).await?;
+        }
+        if let Some(run) = found.clone().filter(|(run, _)| run.status == Status::Planning) {
+            let reason = "cut short while it was planned; nothing was sent".to_string();
+            request::end(store, organization, run, Status::Failed, reason, self.site.clock.now().wall).await?;
+        }
+        let found = found.map(|(run, _)| run);
+        let state = state::read(store, organization, &export.id, now).await?.state;
+        claim::let_go(store, organization, (&export.id, id), found.as_ref(), &state, now).await?;
+        work::done(store, organization, id, now).await?;
+        Ok(())
     }
 
     /// Plans an export and puts the plan to work, unless a guard holds it.

@@ -108,7 +108,8 @@ pub async fn begin_run<S: Store, O: Objects>(
     may_read: &dyn Fn(&Model) -> Result<(), String>,
 ) -> Result<Taken, PortError> {
     let AskedRun { organization, export, run: id } = asked;
-    let (store, now) = (shop.store, shop.clock.seconds());
+    let (store, wall) = (shop.store, shop.clock.now().wall);
+    let now = wall / 1_000_000;
     let Some((mut run, mut version)) = document::read(store, organization, id, now).await? else {
         // It was cut short before it had a document.
         claim::unclaim(store, organization, export, id, now).await?;
@@ -129,7 +130,7 @@ pub async fn begin_run<S: Store, O: Objects>(
             Err(PortError::Conflict) => return Ok(Taken::Nothing),
             Err(error) => return Err(error),
         };
-        begin::withdraw(store, &LaneName::first(organization, &run.destination), id, u64::MAX, now).await?;
+        begin::withdraw(store, &LaneName::first(organization, &run.destination), id, wall, now).await?;
         shop.objects.delete(&run.object).await?;
     }
     let before = run.clone();
@@ -431,16 +432,17 @@ async fn end<S: Store, O: Objects>(
 /// # Errors
 /// The store or the objects failed; finishing is repeated.
 pub async fn finish_run<S: Store, O: Objects>(shop: Shop<'_, S, O>, lane: &LaneName, id: &str) -> Result<Taken, PortError> {
-    let (store, organization, now) = (shop.store, &lane.organization, shop.clock.seconds());
+    let (store, organization, wall) = (shop.store, &lane.organization, shop.clock.now().wall);
+    let now = wall / 1_000_000;
     let Some((run, _)) = document::read(store, organization, id, now).await? else { return Ok(Taken::Nothing) };
     if run.status != Status::Delivering {
         return Ok(Taken::Nothing);
     }
     if run.cancel_asked {
-        begin::withdraw(store, lane, id, u64::MAX, now).await?;
+        begin::withdraw(store, lane, id, wall, now).await?;
     }
     let deltas = Deltas { file: shop.scratch.join(format!("{id}.delta.parquet")), scratch: shop.scratch.to_path_buf() };
-    let ended = finish(store, shop.objects, lane, (&run.export, id), Because::Done, &deltas, shop.clock.now().wall).await?;
+    let ended = finish(store, shop.objects, lane, (&run.export, id), Because::Told, &deltas, shop.clock.now().wall).await?;
     if !ended.has_ended() {
         return Ok(Taken::Nothing);
     }

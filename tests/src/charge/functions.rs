@@ -370,7 +370,7 @@ async fn finish_run(house: &Rc<House>, lane: &LaneName, run: &str) -> u64 {
     let read = document::read(billed, &lane.organization, run, wall / 1_000_000).await.expect("nothing fails");
     let (asked, _) = read.expect("it is there");
     let deltas = Deltas(house.folder.path().to_path_buf());
-    let run = finish(billed, billed, lane, (&asked.export, run), Because::Done, &deltas, wall).await.expect("nothing fails");
+    let run = finish(billed, billed, lane, (&asked.export, run), Because::Told, &deltas, wall).await.expect("nothing fails");
     run.rows.delivered + run.rows.rejected
 }
 

@@ -8,9 +8,10 @@ use engine::keys::LaneName;
 use engine::lane::backlog;
 use engine::port::{Clock, Exchange, Outgoing, PortError, Response, Transport};
 use engine::run::document::{self, Status};
+use engine::run::finish::{Because, finish};
 use engine::run::request::{Refused, approve};
 use engine::run::work::{self, Step};
-use engine::run::{claim, progress, redeliver, state};
+use engine::run::{begin, claim, progress, redeliver, state};
 use futures_util::FutureExt;
 use planning::{AskedRun, Taken};
 use std::cell::RefCell;
@@ -68,7 +69,7 @@ async fn status(place: &Place, run: &str) -> Status {
 async fn calls(rest: Rest) -> usize {
     let place = rest.place();
     let run = place.ask().await;
-    let store = Stepped::new(&place.store, Pace::DieAt(usize::MAX));
+    let store = alive(&place);
     plan(&place, &store, &run).await.unwrap();
     assert_eq!(status(&place, &run).await, rest.status());
     store.calls.get()
@@ -140,7 +141,7 @@ fn nothing_that_died_while_it_let_go_keeps_an_export_or_is_under_way_for_ever() 
                 if status(&place, &run).await != rest.status() {
                     // Whoever looks plans it anew.
                     assert_eq!(place.steps_in(0).await, [Step::Plan], "{rest:?} {at}");
-                    plan(&place, &Stepped::new(&place.store, Pace::DieAt(usize::MAX)), &run).await.unwrap();
+                    plan(&place, &alive(&place), &run).await.unwrap();
                     assert_eq!(status(&place, &run).await, rest.status(), "{rest:?} {at}");
                 }
                 // Within a minute the run may just be beginning again.
@@ -158,11 +159,11 @@ fn a_held_plan_is_refused_once_another_is_held_whenever_its_planner_died() {
         for at in 0..calls(Rest::Held).await {
             let place = Rest::Held.place();
             let first = place.ask().await;
-            plan(&place, &Stepped::new(&place.store, Pace::DieAt(usize::MAX)), &first).await.unwrap();
+            plan(&place, &alive(&place), &first).await.unwrap();
             let second = place.try_to_ask().await.unwrap();
             // It dies at this call; the next one to look plans it again.
             let _ = plan(&place, &Stepped::new(&place.store, Pace::DieAt(at)), &second).await;
-            plan(&place, &Stepped::new(&place.store, Pace::DieAt(usize::MAX)), &second).await.unwrap();
+            plan(&place, &alive(&place), &second).await.unwrap();
             assert_eq!(status(&place, &second).await, Status::Held);
             let directory = place.directory(&second).await;
             let lane = place.lane();
@@ -217,7 +218,7 @@ fn two_that_plan_the_same_run_come_to_one_plan() {
             }
             if status(&place, &run).await == Status::Planning {
                 // Each came in the other's way: whoever looks next plans it anew.
-                plan(&place, &Stepped::new(&place.store, Pace::DieAt(usize::MAX)), &run).await.unwrap();
+                plan(&place, &alive(&place), &run).await.unwrap();
             }
             plans.insert(place.delivered_once(&run).await);
         }
@@ -255,7 +256,7 @@ fn a_plan_that_a_guard_holds_and_one_that_it_lets_go_do_not_come_in_each_others_
                 assert!(is_fine, "{slow_at} {quick_at}: {taken:?}");
             }
             if status(&place, &run).await == Status::Planning {
-                plan(&place, &Stepped::new(&place.store, Pace::DieAt(usize::MAX)), &run).await.unwrap();
+                plan(&place, &alive(&place), &run).await.unwrap();
             }
             let end = status(&place, &run).await;
             if end == Status::Held {
@@ -283,7 +284,7 @@ fn a_planner_that_comes_too_late_changes_nothing_of_what_was_delivered() {
             if (&mut slow).now_or_never().is_some() {
                 break;
             }
-            let quick = plan(&place, &Stepped::new(&place.store, Pace::DieAt(usize::MAX)), &run).await.unwrap();
+            let quick = plan(&place, &alive(&place), &run).await.unwrap();
             if !matches!(quick, Taken::Delivering(..)) {
                 continue;
             }
@@ -303,7 +304,7 @@ fn two_that_approve_the_same_plan_send_it_once() {
         let (place, run) = held().await;
         let lane = place.lane();
         let (directory, wall) = (place.directory(&run).await, place.clock.now().wall);
-        let store = Stepped::new(&place.store, Pace::DieAt(usize::MAX));
+        let store = alive(&place);
         approve(&store, &lane, &run, &directory, wall).await.unwrap().unwrap();
         for at in 0..store.calls.get() {
             let (place, run) = held().await;
@@ -381,18 +382,6 @@ fn clearing_away_takes_nothing_from_whoever_begins_at_that_moment() {
 #[test]
 fn deliveries_are_sent_again_whoever_finishes_late_or_dies() {
     now(async {
-        let finished = async |place: &Place, store: &Stepped, run: &str| {
-            let scratch = tempfile::tempdir().unwrap();
-            planning::finish_run(place.shop_with(store, scratch.path(), usize::MAX), &place.lane(), run).await
-        };
-        let alive = |place: &Place| Stepped::new(&place.store, Pace::DieAt(usize::MAX));
-        let begun = async || {
-            let place = Place::new(&People::new(30));
-            let run = place.ask().await;
-            plan(&place, &alive(&place), &run).await.unwrap();
-            assert_eq!(place.work_off().await.len(), 30);
-            (place, run)
-        };
         for at in 0.. {
             let (place, run) = begun().await;
             let slow = Stepped::new(&place.store, Pace::StopAt(at));
@@ -444,11 +433,119 @@ fn deliveries_are_sent_again_whoever_finishes_late_or_dies() {
     });
 }
 
+/// Two who ask for the same at once, of whom one may die: it is asked for once, and whoever finishes it finds it.
+#[test]
+fn two_who_ask_for_deliveries_again_are_served_once() {
+    now(async {
+        for (at, dies) in (0..20).flat_map(|at| [(at, false), (at, true)]) {
+            let (place, run) = begun().await;
+            finished(&place, &alive(&place), &run).await.unwrap();
+            let (ended, _) = document::read(&place.store, &place.organization, &run, 0).await.unwrap().unwrap();
+            let (lane, directory, wall) = (place.lane(), place.directory(&run).await, place.clock.now().wall);
+            let wanted = [(0, 3), (0, 4)];
+            let slow = Stepped::new(&place.store, if dies { Pace::DieAt(at) } else { Pace::StopAt(at) });
+            let mut asking = Box::pin(redeliver::again(&slow, &lane, &ended, &directory, &wanted, wall));
+            let begun = (&mut asking).now_or_never();
+            let quick = redeliver::again(&place.store, &lane, &ended, &directory, &wanted, wall + 1).await.unwrap();
+            let slow = match begun {
+                Some(answer) => answer,
+                None => asking.await,
+            };
+            if status(&place, &run).await == Status::Succeeded {
+                assert!(dies && quick == Err(redeliver::Refused::Unfinished), "{at}: {quick:?}");
+                place.clear(wall + MINUTE).await;
+                assert_eq!((place.state().await.current, place.steps_in(0).await), (None, vec![]), "{at}");
+                let again = redeliver::again(&place.store, &lane, &ended, &directory, &wanted, wall + MINUTE).await.unwrap();
+                assert_eq!(again, Ok(()), "{at}");
+            }
+            assert!(slow.is_ok() || dies, "{at}: {slow:?}");
+            assert!(matches!(place.steps_in(0).await[..], [Step::Ring(_) | Step::Deliver(_)]), "{at} {dies}");
+            assert_eq!(place.work_off().await.len(), 2, "{at} {dies}");
+            finished(&place, &alive(&place), &run).await.unwrap();
+            place.clear(wall + MINUTE).await;
+            assert_eq!((status(&place, &run).await, place.steps_in(0).await), (Status::Succeeded, vec![]), "{at} {dies}");
+            assert_eq!(place.state().await.current, None, "{at} {dies}");
+        }
+    });
+}
+
+/// Who approves a plan that was approved, delivered and is just being finished takes nothing from it: what was delivered is remembered.
+#[test]
+fn what_was_delivered_is_remembered_whoever_approves_it_once_more() {
+    now(async {
+        for (late_at, finish_at) in (0..10).flat_map(|late| (0..10).map(move |finish| (late, finish))) {
+            let (place, run) = held().await;
+            let (lane, directory, wall) = (place.lane(), place.directory(&run).await, place.clock.now().wall);
+            let late = Stepped::new(&place.store, Pace::StopAt(late_at));
+            let mut late = Box::pin(approve(&late, &lane, &run, &directory, wall));
+            let begun = (&mut late).now_or_never();
+            // Where the late one has the run, nobody else gets it.
+            let _ = approve(&place.store, &lane, &run, &directory, wall + 1).await.unwrap();
+            place.work_off().await;
+            let stepped = Stepped::new(&place.store, Pace::StopAt(finish_at));
+            let mut finishing = Box::pin(finished(&place, &stepped, &run));
+            let ended = (&mut finishing).now_or_never();
+            if begun.is_none() {
+                drop(late.await);
+            }
+            if ended.is_none() {
+                finishing.await.unwrap();
+            }
+            place.work_off().await;
+            finished(&place, &alive(&place), &run).await.unwrap();
+            place.clear(wall + MINUTE).await;
+            let (ended, _) = document::read(&place.store, &place.organization, &run, 0).await.unwrap().unwrap();
+            assert_eq!((ended.status, ended.rows.delivered), (Status::CompletedWithErrors, 20), "{late_at} {finish_at}");
+            let state = place.state().await;
+            assert_eq!((state.current, state.snapshot.map(|files| files.len())), (None, Some(1)), "{late_at} {finish_at}");
+            assert_eq!(place.steps_in(0).await, [], "{late_at} {finish_at}");
+        }
+    });
+}
+
+/// On one machine the lane's owner knows that nothing is left, whatever the marks say: parcels of a run that was stopped are withdrawn.
+#[test]
+fn a_run_that_was_stopped_ends_though_its_process_died_before_it_said_so() {
+    now(async {
+        let place = Place::new(&People::new(30));
+        let run = place.ask().await;
+        plan(&place, &alive(&place), &run).await.unwrap();
+        begin::withdraw(&place.store, &place.lane(), &run, u64::MAX, 0).await.unwrap();
+        finished(&place, &alive(&place), &run).await.unwrap();
+        assert_eq!(status(&place, &run).await, Status::Delivering, "who is only told looks at the marks");
+        let scratch = tempfile::tempdir().unwrap();
+        let deltas = planning::Deltas { file: scratch.path().join("delta"), scratch: scratch.path().to_path_buf() };
+        let of = (&place.export(), run.as_str());
+        let ended = finish(&place.store, &place.objects, &place.lane(), of, Because::Done, &deltas, 0).await.unwrap();
+        assert_eq!((ended.status, ended.rows.pending), (Status::CompletedWithErrors, 30));
+        assert_eq!(place.state().await.current, None);
+    });
+}
+
+fn alive(place: &Place) -> Stepped {
+    Stepped::new(&place.store, Pace::DieAt(usize::MAX))
+}
+
+/// A run of thirty rows that are delivered.
+async fn begun() -> (Place, String) {
+    let place = Place::new(&People::new(30));
+    let run = place.ask().await;
+    plan(&place, &alive(&place), &run).await.unwrap();
+    assert_eq!(place.work_off().await.len(), 30);
+    (place, run)
+}
+
+/// Finishes a run, as a process of its own.
+async fn finished(place: &Place, store: &Stepped, run: &str) -> Result<Taken, PortError> {
+    let scratch = tempfile::tempdir().unwrap();
+    planning::finish_run(place.shop_with(store, scratch.path(), usize::MAX), &place.lane(), run).await
+}
+
 /// A run that a guard holds.
 async fn held() -> (Place, String) {
     let place = Rest::Held.place();
     let run = place.ask().await;
-    plan(&place, &Stepped::new(&place.store, Pace::DieAt(usize::MAX)), &run).await.unwrap();
+    plan(&place, &alive(&place), &run).await.unwrap();
     (place, run)
 }
 

@@ -123,8 +123,10 @@ enum Found {
     Context(Box<Context>),
     /// It is still being planned, or canceled: its parcels are not to be worked on.
     NotNow,
-    /// It is over, or gone: nothing is owed any more.
+    /// It is over: nothing is owed any more but what is asked for again.
     Over,
+    /// There is no such run any more.
+    Gone,
 }
 
 /// What is on its way.
@@ -516,12 +518,13 @@ impl<'a, S: Store, O: Objects, T: Transport, C: Clock> Worker<'a, S, O, T, C> {
             if !self.contexts.contains_key(&parcel.run) {
                 match self.context(&parcel.run, wall).await? {
                     Found::Context(context) => drop(self.contexts.insert(parcel.run.clone(), Rc::new(*context))),
+                    Found::NotNow => continue,
                     // Whoever asks for deliveries of a run that is over puts their parcels back before it says so.
-                    Found::Over if parcel.again.is_none() => {
+                    Found::Over if parcel.again.is_some() => continue,
+                    Found::Over | Found::Gone => {
                         self.ports.store.delete(&key, Expect::Any, wall).await?;
                         continue;
                     }
-                    Found::NotNow | Found::Over => continue,
                 }
             }
             if self.contexts[&parcel.run].is_stray(&parcel) {
@@ -553,7 +556,7 @@ impl<'a, S: Store, O: Objects, T: Transport, C: Clock> Worker<'a, S, O, T, C> {
 
     async fn context(&self, run: &str, now: u64) -> Result<Found, PortError> {
         let organization = &self.job.lane.organization;
-        let Some((run, _)) = document::read(self.ports.store, organization, run, now).await? else { return Ok(Found::Over) };
+        let Some((run, _)) = document::read(self.ports.store, organization, run, now).await? else { return Ok(Found::Gone) };
         if run.has_ended() {
             return Ok(Found::Over);
         }

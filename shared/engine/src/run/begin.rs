@@ -49,7 +49,8 @@ pub async fn keep<S: Store, O: Objects>(
 async fn hold<S: Store, O: Objects>(store: &S, objects: &O, organization: &Name, run: &Run, now: u64) -> Result<(), PortError> {
     supersede(store, objects, organization, run, now).await?;
     let held = state::change(store, organization, &run.export, now, |state| {
-        if state.current.as_deref() != Some(&run.id) {
+        let is_put_to_work = state.last_planned.as_deref() == Some(&run.id);
+        if state.current.as_deref() != Some(&run.id) || is_put_to_work {
             return Err(PortError::Conflict);
         }
         state.held = Some(run.id.clone());
@@ -108,8 +109,11 @@ pub async fn start<S: Store>(
     document::write(store, organization, run, Expect::At(version), now).await?;
     let (id, parts) = (run.id.clone(), run.split.as_ref().and_then(|split| split.next));
     let planned = state::change(store, organization, &run.export, now, |state| {
-        state.last_planned = Some(id.clone());
-        state.parts = parts;
+        // Whoever stood still since then comes late.
+        if state.current.as_deref() == Some(&id) {
+            state.last_planned = Some(id.clone());
+            state.parts = parts;
+        }
         Ok::<(), ()>(())
     });
     drop(planned.await?);

@@ -21,8 +21,10 @@ const TRIES: usize = 64;
 /// Why a run is over.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Because {
-    /// Its parcels are done.
+    /// Its parcels are done, as the owner of its lane knows.
     Done,
+    /// Its parcels are said to be done: where their marks do not say so, it stays as it is.
+    Told,
     /// The destination was down for good.
     Dead,
     /// A person stopped it.
@@ -56,10 +58,13 @@ pub async fn finish<S: Store, O: Objects>(
         return Ok(run);
     }
     let because = if run.cancel_asked { Because::Canceled } else { because };
-    let progress = progress::read(store, lane, run_id, now).await?;
-    if because == Because::Done && progress.is_some_and(|(progress, _)| !progress.is_complete()) {
-        return Ok(run);
+    if because == Because::Told {
+        let progress = progress::read(store, lane, run_id, now).await?;
+        if progress.is_some_and(|(progress, _)| !progress.is_complete()) {
+            return Ok(run);
+        }
     }
+    let found = run.clone();
     let shape = document::read_shape(store, organization, &run, now).await?;
     let path = objects.local(&run.object).await?;
     let mut file = File::open(&path).map_err(|e| PortError::Failed(format!("the plan of {run_id} cannot be opened: {e}")))?;
@@ -87,7 +92,10 @@ pub async fn finish<S: Store, O: Objects>(
     let mapping = run.mapping_version.clone();
     let swapped = state::change(store, organization, &run.export, now, |state| {
         // Who comes too late has nothing to add: it was counted, and may have been merged since.
-        if state.current.as_deref() == Some(run_id) && state.claims == claims {
+        if state.current.as_deref() == Some(run_id) {
+            if state.claims != claims {
+                return Err(());
+            }
             let files = state.snapshot.get_or_insert_default();
             if delta.is_some() && !files.contains(&name) {
                 files.push(name.clone());
@@ -97,9 +105,12 @@ pub async fn finish<S: Store, O: Objects>(
             state.mapping_version = Some(mapping.clone());
             state.settled = settled.clone();
         }
-        Ok::<(), ()>(())
+        Ok(())
     });
-    drop(swapped.await?);
+    if swapped.await?.is_err() {
+        // It was claimed anew meanwhile, to be approved or delivered again: whoever looks next sees what it comes to.
+        return Ok(found);
+    }
     // As long as its document says that it is delivered, nobody notes anew that it is under way.
     let noted = work::read(store, organization, run_id, now).await?;
     let (run, is_ours) = settle(store, organization, run, version, now).await?;
@@ -165,7 +176,7 @@ impl Tally {
         run.reason = match because {
             Because::Dead => Some("the destination did not answer until the attempts of the last probe were used up".to_string()),
             Because::Canceled => Some("stopped by a person".to_string()),
-            Because::Done => None,
+            Because::Done | Because::Told => None,
         };
     }
 }

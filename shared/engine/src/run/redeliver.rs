@@ -48,6 +48,7 @@ pub async fn again<S: Store>(
     if run.finishes == 0 {
         return Ok(Err(Refused::Unsent));
     }
+    // Where it is refused the note stays, and is cleared away: others may be doing the same, whose note it has replaced.
     let noted = work::note(store, &Work::new(organization, &run.export, &run.id, wall), now).await?;
     let claimed = claim::claim(store, organization, &run.export, &run.id, now, |state| match (&state.last_planned, &state.current) {
         (Some(last), _) if *last != run.id => Err(Refused::LaterRun(last.clone())),
@@ -59,7 +60,6 @@ pub async fn again<S: Store>(
         }
     });
     if let Err(refused) = claimed.await? {
-        work::done_at(store, organization, &run.id, noted, now).await?;
         return Ok(Err(refused));
     }
     let put_back = match document::read(store, organization, &run.id, now).await? {

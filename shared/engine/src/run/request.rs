@@ -158,6 +158,7 @@ pub async fn approve<S: Store>(
         return Ok(Err(Refused::Not(found.status)));
     }
     let note = Work::new(organization, &found.export, run, wall);
+    // Where it is refused the note stays, and is cleared away: others may be doing the same, whose note it has replaced.
     let noted = work::note(store, &note, now).await?;
     let claimed = claim::claim(store, organization, &found.export, run, now, |state| {
         let is_last = found.wish.plan_only || state.current.as_deref() == Some(run) || state.held.as_deref() == Some(run);
@@ -167,10 +168,11 @@ pub async fn approve<S: Store>(
         if !found.wish.plan_only {
             state.held = None;
         }
+        // A planner that comes late has nothing to hold any more.
+        state.last_planned = Some(run.to_string());
         Ok(())
     });
     if let Err(refused) = claimed.await? {
-        work::done_at(store, organization, run, noted, now).await?;
         return Ok(Err(refused));
     }
     found.wish.plan_only = false;
