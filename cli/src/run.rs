@@ -19,7 +19,7 @@ use engine::port::{Clock, PortError};
 use engine::run::document::{self, Run, Status, Wish};
 use engine::run::finish::{Because, finish};
 use engine::run::request::{self, Ask, Asked, Refused};
-use engine::run::{begin, claim, state, work};
+use engine::run::{begin, claim, progress, state, work};
 use planning::{self, Begun, Deltas};
 use process::chance::{self, Chance};
 use std::collections::{BTreeMap, BTreeSet};
@@ -128,6 +128,11 @@ impl Runner<'_> {
         let mut left = Vec::new();
         let mut ids = BTreeMap::new();
         let noted = work::list(store, self.site.clock.seconds()).await?;
+        for work in noted.iter().filter(|work| work.organization == *organization) {
+            if work::step(store, work, self.site.clock.now().wall).await? == work::Step::Over {
+                claim::clear(store, work, self.site.clock.seconds()).await?;
+            }
+        }
         for export in exports {
             let now = self.site.clock.seconds();
             let state = state::read(store, organization, &export.id, now).await?.state;
@@ -139,6 +144,8 @@ impl Runner<'_> {
                         ids.insert(export.id.clone(), id);
                         left.push(run);
                     }
+                    // A server plans what is only to be looked at.
+                    Some((run, _)) if run.wish.plan_only && run.status == Status::Planning => {}
                     found => self.clear(export, &id, found).await?,
                 }
             }
@@ -293,7 +300,17 @@ impl Runner<'_> {
         let deltas = Deltas { file: scratch.join(format!("{}.delta.parquet", lane.destination)), scratch };
         let mut ended = Vec::with_capacity(runs.len());
         for run in runs {
-            if because != Because::Done {
+            let organization = &lane.organization;
+            // Whoever goes on after a second Ctrl-C, or a kill, must see that it is over.
+            match because {
+                Because::Canceled => drop(request::cancel(store, organization, &run.id, clock.now().wall).await?),
+                Because::Dead => {
+                    let all: Vec<u32> = (0..run.parcels).collect();
+                    progress::mark(store, &lane, &run.id, &all, clock.seconds()).await?;
+                }
+                Because::Done | Because::Told => {}
+            }
+            if because != Because::Done || run.cancel_asked {
                 begin::withdraw(store, &lane, &run.id, u64::MAX, clock.seconds()).await?;
             }
             ended.push(finish(store, objects, &lane, (&run.export, &run.id), because.clone(), &deltas, clock.now().wall).await?);

@@ -199,12 +199,12 @@ pub(crate) static PART_URL: Operation = Operation {
     id: "presignPart",
     summary: "Ask where a part of an upload goes",
     about: "On a stack a URL of S3 to which the part is `PUT` as it is, past the API, whose calls are small there; on one machine the \
-            path of the part.",
+            path of the part. Each answer is another URL.",
     scope: Some(Scope::Write),
     parameters: &[&p::MODEL, &p::UPLOAD, &p::PART],
     good: &[Good::json(200, "Where it goes.", of::<PartUrl>, example::PART_URL)],
     codes: &[Code::NotPushed, Code::UploadClosed, Code::UploadTorn],
-    ..Operation::new(Verb::Post, "/v1/models/{id}/uploads/{upload}/parts/{number}/url", Chapter::Models)
+    ..Operation::new(Verb::Get, "/v1/models/{id}/uploads/{upload}/parts/{number}/url", Chapter::Models)
 };
 
 pub(crate) async fn part_url<O: Office>(office: Rc<O>, call: Call) -> Result<Answer, Problem> {

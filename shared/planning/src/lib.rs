@@ -115,6 +115,8 @@ pub struct Planned {
     pub removals_wait: bool,
     /// Whether the source is as it was when the last run delivered all of it, so that it was not read.
     pub unread: bool,
+    /// How often the export had been claimed when planning began.
+    pub claims: u64,
 }
 
 impl Planned {
@@ -161,7 +163,17 @@ async fn plan_staged<S: Store, O: Objects>(
     if unchanged && !run.wish.full && !run.wish.adopt {
         let (directory, totals) = Cutting::of(ground, export, state, &run, &compiled).cut(&[], &file, std::iter::empty())?;
         let run = Run { source_version, totals, ..run };
-        return Ok(Planned { run, compiled, directory, file, rows: 0, checksum: 0, removals_wait: false, unread: true });
+        return Ok(Planned {
+            run,
+            compiled,
+            directory,
+            file,
+            rows: 0,
+            checksum: 0,
+            removals_wait: false,
+            unread: true,
+            claims: state.claims,
+        });
     }
     let (diff, found) = compare(ground, export, state, &run, &compiled, source, Share::WHOLE, progress).await?;
     let (directory, totals) = Cutting::of(ground, export, state, &run, &compiled).cut(&found.field_names, &file, diff.changes)?;
@@ -295,7 +307,7 @@ fn planned(export: &Export, state: &State, run: Run, compiled: Compiled, directo
     run.source_version = found.source_version;
     run.totals = found.totals;
     let Found { rows, checksum, removals_wait, .. } = found;
-    Planned { run, compiled, directory, file, rows, checksum, removals_wait, unread: false }
+    Planned { run, compiled, directory, file, rows, checksum, removals_wait, unread: false, claims: state.claims }
 }
 
 /// How a run's changes are cut.
@@ -361,7 +373,7 @@ pub enum Begun {
 /// Keeps a plan, and puts it to work unless it is to wait. `None`: a person has asked for its end meanwhile.
 pub async fn carry_out<S: Store, O: Objects>(ground: Ground<'_, S, O>, version: u64, planned: Planned) -> Result<Option<Begun>, PlanError> {
     let (store, objects, organization) = (ground.store, ground.objects, ground.organization());
-    let Planned { mut run, compiled, directory, file, .. } = planned;
+    let Planned { mut run, compiled, directory, file, claims, .. } = planned;
     let wall = ground.clock.now().wall;
     run.object = keys::plan_object(organization, &run.id, Some(&chance::fresh_name("plan", wall)));
     let kept = if run.status == Status::Held || run.wish.plan_only {
@@ -369,7 +381,13 @@ pub async fn carry_out<S: Store, O: Objects>(ground: Ground<'_, S, O>, version: 
         run.finished_at = Some(wall);
         // Whoever approves it as soon as it is seen held notes it anew.
         let noted = work::read(store, organization, &run.id, wall / 1_000_000).await?;
-        let kept = begin::keep(store, objects, organization, &run, version, &compiled.shape, &file, wall / 1_000_000).await;
+        let kept = async {
+            if !run.wish.plan_only {
+                begin::hold(store, objects, organization, &run, claims, wall / 1_000_000).await?;
+            }
+            begin::keep(store, objects, organization, &run, version, &compiled.shape, &file, wall / 1_000_000).await
+        };
+        let kept = kept.await;
         match kept {
             Ok(_) => {
                 claim::unclaim_held(store, organization, &run.export, &run.id, ground.clock.seconds()).await?;

@@ -68,6 +68,10 @@ impl Dynoxide {
             }
             std::thread::sleep(Duration::from_millis(10));
         }
+        // Where another process has taken the port, it is that one which listens.
+        if let Ok(Some(status)) = child.try_wait() {
+            return Err(format!("it ended with {status}"));
+        }
         let folder = tempfile::tempdir().map_err(|e| e.to_string())?;
         Ok(Dynoxide { address, child, tables: AtomicUsize::new(0), folder })
     }

@@ -378,6 +378,36 @@ fn clearing_away_takes_nothing_from_whoever_begins_at_that_moment() {
     });
 }
 
+/// Who stands still for longer than a minute while he approves is taken for dead, and comes too late if he is not.
+#[test]
+fn an_approval_that_was_cleared_away_does_not_go_on() {
+    now(async {
+        let mut cleared = 0;
+        for at in 0.. {
+            let (place, run) = held().await;
+            let (lane, directory, wall) = (place.lane(), place.directory(&run).await, place.clock.now().wall);
+            let slow = Stepped::new(&place.store, Pace::StopAt(at));
+            let mut approving = Box::pin(approve(&slow, &lane, &run, &directory, wall));
+            if (&mut approving).now_or_never().is_some() {
+                break;
+            }
+            place.clear(wall + MINUTE).await;
+            let late = approving.await.unwrap();
+            if status(&place, &run).await == Status::Held {
+                cleared += 1;
+                assert!(late.is_err(), "{at}: {late:?}");
+                place.clear(wall + 2 * MINUTE).await;
+                assert_eq!(place.state().await.current, None, "{at}");
+                approve(&place.store, &lane, &run, &directory, wall + 2 * MINUTE).await.unwrap().unwrap();
+            }
+            assert_eq!(place.state().await.current, Some(run.clone()), "{at}");
+            assert!(matches!(place.steps_in(0).await[..], [Step::Deliver(_)]), "{at}");
+            assert_eq!(place.delivered_once(&run).await, 20, "{at}");
+        }
+        assert!(cleared > 3, "{cleared}");
+    });
+}
+
 /// A late one that finishes a run changes nothing of what a person asked for since; a redelivery may die at any moment.
 #[test]
 fn deliveries_are_sent_again_whoever_finishes_late_or_dies() {

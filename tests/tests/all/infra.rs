@@ -249,9 +249,12 @@ fn objects_are_private_encrypted_and_do_not_pile_up() {
     let rule = |id: &str| rules.iter().find(|rule| rule["Id"] == id).unwrap_or_else(|| panic!("a rule {id}"));
     assert_eq!(rule("unfinished-uploads")["AbortIncompleteMultipartUpload"], json!({"DaysAfterInitiation": 1}));
     assert_eq!((&rule("pages")["Prefix"], &rule("pages")["ExpirationInDays"]), (&json!("pages/"), &json!({"Ref": "PagesExpireDays"})));
+    // The first day of an object may end a moment after it was written.
+    let upload_days = engine::push::UPLOAD_SECONDS / 86_400 + 1;
+    assert_eq!((&rule("uploads")["Prefix"], &rule("uploads")["ExpirationInDays"]), (&json!("uploads/"), &json!(upload_days)));
     // Snapshots say what the other side has, and plans what is still owed: nothing but the engine may delete them.
     for rule in rules.iter().filter(|rule| rule.get("ExpirationInDays").is_some()) {
-        assert!(["pages/", "athena/"].contains(&rule["Prefix"].as_str().expect("a prefix")), "{rule}");
+        assert!(["pages/", "athena/", "uploads/"].contains(&rule["Prefix"].as_str().expect("a prefix")), "{rule}");
     }
     let policy = &template.properties("BucketPolicy")["PolicyDocument"]["Statement"][0];
     assert_eq!((&policy["Effect"], &policy["Condition"]), (&json!("Deny"), &json!({"Bool": {"aws:SecureTransport": "false"}})));

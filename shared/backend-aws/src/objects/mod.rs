@@ -37,6 +37,8 @@ const PART: usize = 8 << 20;
 const LARGE: u64 = 8000 * PART as u64;
 /// No file of ours comes near; S3 ends at 5 TiB.
 const LARGEST: u64 = 1 << 40;
+/// No object is read whole beyond this, since a function has little memory: a part of an upload is the largest that is.
+const LARGEST_WHOLE: u64 = 128 << 20;
 /// Without a byte for so long, a transfer is given up.
 const SILENCE: Duration = Duration::from_secs(20);
 /// Further tries of a request.
@@ -209,6 +211,7 @@ impl Objects for AwsObjects {
         match range {
             Some(range) => self.get_range(name, range).await,
             None => match self.bucket.get(&place).await {
+                Ok(found) if found.meta.size > LARGEST_WHOLE => Err(too_large(name)),
                 Ok(found) => collect(name, found).await,
                 Err(error) => Err(self.unread(name, &error).await),
             },
@@ -268,12 +271,15 @@ pub(crate) fn parts_of(bytes: u64) -> Option<u64> {
     (bytes > PART as u64).then(|| bytes.div_ceil(part_of(bytes) as u64))
 }
 
+fn too_large(name: &str) -> PortError {
+    PortError::Failed(format!("object {name} does not fit into memory: read it in ranges"))
+}
+
 /// All bytes of an answer.
 async fn collect(name: &str, found: GetResult) -> Result<Vec<u8>, PortError> {
-    let too_large = || PortError::Failed(format!("object {name} does not fit into memory: read it in ranges"));
-    let length = usize::try_from(found.range.end - found.range.start).map_err(|_| too_large())?;
+    let length = usize::try_from(found.range.end - found.range.start).map_err(|_| too_large(name))?;
     let mut all = Vec::new();
-    all.try_reserve_exact(length).map_err(|_| too_large())?;
+    all.try_reserve_exact(length).map_err(|_| too_large(name))?;
     let mut stream = found.into_stream();
     while let Some(bytes) = next(name, &mut stream).await? {
         all.extend_from_slice(&bytes);

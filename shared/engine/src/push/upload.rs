@@ -193,15 +193,11 @@ pub async fn commit<S: Store, O: Objects>(
     if let Some(problem) = gap(&parts, &folder) {
         return Ok(Err(Refused::Wrong(vec![problem])));
     }
-    let too_long = too_long(objects, &parts).await?;
-    if !too_long.is_empty() {
-        return Ok(Err(Refused::Wrong(too_long)));
-    }
     let prefix = state::object_prefix(organization, &model.id, fresh, now);
     let mut taking = Taking::new(objects, &model.primary_key, prefix);
-    for part in &parts {
+    for (part, number) in parts.iter().zip(1..) {
         match objects.get(part, None).await {
-            Ok(bytes) => taking.take(&bytes).await?,
+            Ok(bytes) if bytes.len() <= MOST_PART_BYTES => taking.take(&bytes).await?,
             Err(PortError::Missing(_)) => {
                 taking.discard().await?;
                 // Somebody else has committed or aborted it meanwhile.
@@ -212,7 +208,12 @@ pub async fn commit<S: Store, O: Objects>(
                     None => Err(Refused::Unknown),
                 });
             }
-            Err(error) => return Err(error),
+            Err(error) if !is_too_long(objects, part).await => return Err(error),
+            Ok(_) | Err(_) => {
+                taking.discard().await?;
+                let message = format!("part {number} has more than {MOST_PART_BYTES} bytes; cut it in several");
+                return Ok(Err(Refused::Wrong(vec![Problem { path: "parts".to_string(), message }])));
+            }
         }
     }
     let base = match taking.finish(rows, &sha256).await? {
@@ -226,21 +227,10 @@ pub async fn commit<S: Store, O: Objects>(
     Ok(Ok(Committed { rows, version }))
 }
 
-/// The parts that are too long to be read: who puts one in its place himself is held back by nobody.
-async fn too_long<O: Objects>(objects: &O, parts: &[String]) -> Result<Vec<Problem>, PortError> {
-    let mut found = Vec::new();
-    for (part, number) in parts.iter().zip(1..) {
-        let behind = MOST_PART_BYTES as u64;
-        match objects.get(part, Some(behind..behind + 1)).await {
-            Err(PortError::Missing(_)) => {}
-            Ok(_) => found.push(Problem {
-                path: "parts".to_string(),
-                message: format!("part {number} has more than {MOST_PART_BYTES} bytes; cut it in several"),
-            }),
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(found)
+/// Whether a part is too long: who puts one in its place himself is held back by nobody.
+async fn is_too_long<O: Objects>(objects: &O, part: &str) -> bool {
+    let behind = MOST_PART_BYTES as u64;
+    objects.get(part, Some(behind..behind + 1)).await.is_ok()
 }
 
 /// What is missing among the parts, which are numbered from 1 without a gap.

@@ -32,25 +32,26 @@ pub async fn keep<S: Store, O: Objects>(
 ) -> Result<u64, PortError> {
     document::pin(store, organization, &run.export, shape, now).await?;
     objects.adopt(&run.object, file).await?;
-    let kept = async {
-        if run.status == Status::Held && !run.wish.plan_only {
-            hold(store, objects, organization, run, now).await?;
-        }
-        document::write(store, organization, run, Expect::At(version), now).await
-    };
-    let kept = kept.await;
+    let kept = document::write(store, organization, run, Expect::At(version), now).await;
     if matches!(kept, Err(PortError::Conflict)) {
         objects.delete(&run.object).await?;
     }
     kept
 }
 
-/// A guard holds this run from now on; one that was held before it will never be executed. `Conflict`: it has the export no more.
-async fn hold<S: Store, O: Objects>(store: &S, objects: &O, organization: &Name, run: &Run, now: u64) -> Result<(), PortError> {
+/// A guard holds this run from now on, whose document will say so; one that was held before it will never be executed. `claims` is the
+/// state's when planning began. `Conflict`: it has the export no more, or has been approved since.
+pub async fn hold<S: Store, O: Objects>(
+    store: &S,
+    objects: &O,
+    organization: &Name,
+    run: &Run,
+    claims: u64,
+    now: u64,
+) -> Result<(), PortError> {
     supersede(store, objects, organization, run, now).await?;
     let held = state::change(store, organization, &run.export, now, |state| {
-        let is_put_to_work = state.last_planned.as_deref() == Some(&run.id);
-        if state.current.as_deref() != Some(&run.id) || is_put_to_work {
+        if state.current.as_deref() != Some(&run.id) || state.claims != claims {
             return Err(PortError::Conflict);
         }
         state.held = Some(run.id.clone());

@@ -8,7 +8,7 @@ use super::state::{self, State};
 use super::work::{self, Work};
 use crate::keys::LaneName;
 use crate::model::name::Name;
-use crate::port::{PortError, Store};
+use crate::port::{Expect, PortError, Store};
 
 /// This run, which is under way, has the export.
 pub(super) struct Busy(pub(super) String);
@@ -127,11 +127,20 @@ pub async fn clear<S: Store>(store: &S, work: &Work, now: u64) -> Result<(), Por
     }
     let state = state::read(store, organization, &work.export, now).await?.state;
     let Some((note, version)) = work::read(store, organization, &work.run, now).await? else { return Ok(()) };
-    let found = document::read(store, organization, &work.run, now).await?.map(|(run, _)| run);
-    let is_under_way = found.as_ref().is_some_and(|run| matches!(run.status, Status::Planning | Status::Delivering));
+    let found = document::read(store, organization, &work.run, now).await?;
+    let is_under_way = found.as_ref().is_some_and(|(run, _)| matches!(run.status, Status::Planning | Status::Delivering));
     if note.asked_at != work.asked_at || is_under_way {
         return Ok(());
     }
+    // Whoever stood still for so long writes in vain from here on.
+    if let Some((run, version)) = &found {
+        match document::write(store, organization, run, Expect::At(*version), now).await {
+            Ok(_) => {}
+            Err(PortError::Conflict) => return Ok(()),
+            Err(error) => return Err(error),
+        }
+    }
+    let found = found.map(|(run, _)| run);
     if !let_go(store, organization, (&work.export, &work.run), found.as_ref(), &state, now).await? {
         return Ok(());
     }

@@ -52,6 +52,7 @@ pub async fn finish<S: Store, O: Objects>(
     let organization = &lane.organization;
     // Read first: where the run is put to work again from here on, it is not this end that it comes to.
     let claims = state::read(store, organization, export, now).await?.state.claims;
+    let noted = work::read(store, organization, run_id, now).await?;
     let (mut run, version) =
         document::read(store, organization, run_id, now).await?.ok_or_else(|| PortError::Missing(format!("run {run_id}")))?;
     if run.status != Status::Delivering {
@@ -111,8 +112,6 @@ pub async fn finish<S: Store, O: Objects>(
         // It was claimed anew meanwhile, to be approved or delivered again: whoever looks next sees what it comes to.
         return Ok(found);
     }
-    // As long as its document says that it is delivered, nobody notes anew that it is under way.
-    let noted = work::read(store, organization, run_id, now).await?;
     let (run, is_ours) = settle(store, organization, run, version, now).await?;
     // Rows that were only settled are in the snapshot; nobody looks back at them.
     if run.parcels == 0 {

@@ -4,6 +4,7 @@ use super::begin;
 use super::claim::{self, Busy};
 use super::document::{self, Run, Status};
 use super::progress::Progress;
+use super::state;
 use super::work::{self, Work};
 use crate::keys::{self, LaneName};
 use crate::lane::backlog::{Again, Holds, Parcel};
@@ -48,8 +49,13 @@ pub async fn again<S: Store>(
     if run.finishes == 0 {
         return Ok(Err(Refused::Unsent));
     }
+    let state = state::read(store, organization, &run.export, now).await?.state;
+    if let Some(last) = state.last_planned.filter(|last| *last != run.id) {
+        return Ok(Err(Refused::LaterRun(last)));
+    }
     // Where it is refused the note stays, and is cleared away: others may be doing the same, whose note it has replaced.
-    let noted = work::note(store, &Work::new(organization, &run.export, &run.id, wall), now).await?;
+    let note = Work::new(organization, &run.export, &run.id, wall);
+    work::note(store, &note, now).await?;
     let claimed = claim::claim(store, organization, &run.export, &run.id, now, |state| match (&state.last_planned, &state.current) {
         (Some(last), _) if *last != run.id => Err(Refused::LaterRun(last.clone())),
         // Some other of its deliveries are just being put back.
@@ -62,6 +68,8 @@ pub async fn again<S: Store>(
     if let Err(refused) = claimed.await? {
         return Ok(Err(refused));
     }
+    // Whoever finished it in between has taken the note with him.
+    let noted = work::note(store, &note, now).await?;
     let put_back = match document::read(store, organization, &run.id, now).await? {
         Some((there, version)) if there.has_ended() && there.parcels > 0 => {
             put_back(store, lane, there, version, directory, wanted, wall).await?

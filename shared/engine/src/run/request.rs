@@ -159,7 +159,7 @@ pub async fn approve<S: Store>(
     }
     let note = Work::new(organization, &found.export, run, wall);
     // Where it is refused the note stays, and is cleared away: others may be doing the same, whose note it has replaced.
-    let noted = work::note(store, &note, now).await?;
+    work::note(store, &note, now).await?;
     let claimed = claim::claim(store, organization, &found.export, run, now, |state| {
         let is_last = found.wish.plan_only || state.current.as_deref() == Some(run) || state.held.as_deref() == Some(run);
         if !is_last || state.snapshot.clone().unwrap_or_default() != found.snapshot {
@@ -168,13 +168,13 @@ pub async fn approve<S: Store>(
         if !found.wish.plan_only {
             state.held = None;
         }
-        // A planner that comes late has nothing to hold any more.
-        state.last_planned = Some(run.to_string());
         Ok(())
     });
     if let Err(refused) = claimed.await? {
         return Ok(Err(refused));
     }
+    // Whoever finished it in between has taken the note with him.
+    let noted = work::note(store, &note, now).await?;
     found.wish.plan_only = false;
     found.wish.approve = true;
     found.reason = None;

@@ -12,9 +12,10 @@ use engine::model::name::Name;
 use engine::model::project::Project;
 use engine::plan::cut::{Cutter, Options};
 use engine::port::{Clock, Exchange, Now, Outgoing, PortError, Response, Transport};
-use engine::run::begin::{begin, keep};
+use engine::run::begin::{begin, hold, keep};
 use engine::run::document::{self, Status};
 use engine::run::finish::{Because, WriteDelta, finish};
+use engine::run::state;
 use engine::shape::{Compiled, Shape};
 use serde_json::json;
 use std::cell::{Cell, RefCell};
@@ -105,6 +106,10 @@ pub async fn plan(stage: &Stage, organization: &str, run: &str, ids: &[&str], he
     if held || run.wish.plan_only {
         run.status = Status::Held;
         run.reason = held.then(|| "a guard holds it".to_string());
+        if held {
+            let claims = state::read(&office.store, organization, &run.export, now).await.expect("memory").state.claims;
+            hold(&office.store, &office.objects, organization, &run, claims, now).await.expect("it has the export");
+        }
         keep(&office.store, &office.objects, organization, &run, version, &shape, &file, now).await.expect("it can be kept");
     } else {
         begin(&office.store, &office.objects, &lane(organization), &mut run, version, &shape, &directory, &file, wall)

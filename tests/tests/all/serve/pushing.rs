@@ -128,12 +128,12 @@ fn parts_go_where_the_upload_says_and_are_as_large_as_it_says(place: Place) {
     };
     let whole = ndjson((1..=130).map(|id| json!({"id": id.to_string(), "email": "e", "name": format!("{id} ").repeat(30_000)})));
     let upload = begin();
-    let part_bytes = server.call("POST", &format!("{upload}/parts/1/url"), Value::Null).expect(200).json()["part_bytes"].as_u64().unwrap();
+    let part_bytes = server.call("GET", &format!("{upload}/parts/1/url"), Value::Null).expect(200).json()["part_bytes"].as_u64().unwrap();
     // Cut anywhere.
     let size = if place == Place::Stack { 9_000_001 } else { 4_000_001 };
     assert!(size < part_bytes && whole.len() as u64 > size, "{part_bytes} {}", whole.len());
     for (part, number) in whole.chunks(size as usize).zip(1..) {
-        let told = server.call("POST", &format!("{upload}/parts/{number}/url"), Value::Null).expect(200).json();
+        let told = server.call("GET", &format!("{upload}/parts/{number}/url"), Value::Null).expect(200).json();
         let url = told["url"].as_str().expect("it says where");
         assert_eq!((&told["presigned"], told["expires_at"].is_string()), (&json!(place == Place::Stack), place == Place::Stack), "{told}");
         let put = match place {
@@ -151,9 +151,9 @@ fn parts_go_where_the_upload_says_and_are_as_large_as_it_says(place: Place) {
     assert_eq!(run["rows"]["delivered"], 130, "{run:#}");
     assert_eq!(held.lock().unwrap().members.len(), 130);
     // What is committed takes no more, and what was never begun nothing at all.
-    assert_eq!(server.call("POST", &format!("{upload}/parts/1/url"), Value::Null).expect(409).json()["code"], "upload_closed");
-    server.call("POST", &format!("{upload}x/parts/1/url"), Value::Null).expect(404);
-    server.call("POST", &format!("{}/parts/10001/url", begin()), Value::Null).expect(404);
+    assert_eq!(server.call("GET", &format!("{upload}/parts/1/url"), Value::Null).expect(409).json()["code"], "upload_closed");
+    server.call("GET", &format!("{upload}x/parts/1/url"), Value::Null).expect(404);
+    server.call("GET", &format!("{}/parts/10001/url", begin()), Value::Null).expect(404);
     if place == Place::Stack {
         // Nobody stops who puts more there than he may; it is not read.
         let upload = begin();
