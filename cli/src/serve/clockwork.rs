@@ -104,7 +104,7 @@ async fn look_after(house: &House, known: &mut Known, tick: u64, sweep: bool) ->
     Ok(())
 }
 
-/// False: its run's document is just being written; look again at once.
+/// False: its run is just being written, or may be beginning again; look again at once.
 async fn look_after_one(house: &House, work: &Work) -> Result<bool, String> {
     let (store, wall) = (&house.store, house.clock.now().wall);
     match work::step(store, work, wall).await.map_err(|e| e.to_string())? {

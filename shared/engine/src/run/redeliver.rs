@@ -49,6 +49,7 @@ pub async fn again<S: Store>(
     if run.finishes == 0 {
         return Ok(Err(Refused::Unsent));
     }
+    // Of many that are asked for most are refused here, before anything is noted.
     let state = state::read(store, organization, &run.export, now).await?.state;
     if let Some(last) = state.last_planned.filter(|last| *last != run.id) {
         return Ok(Err(Refused::LaterRun(last)));
